@@ -1,0 +1,105 @@
+# frozen_string_literal: true
+
+module PhusionPassenger
+  # A setting that can't be used. The message is one line for the person who started the server: it names the setting and
+  # where it was made.
+  class OptionError < StandardError; end
+
+  # One option of the server: everything that the command line, the environment, the engine and the documentation need
+  # to know about it. The options themselves are in options.rb.
+  class Option
+    # name::     key in files and in what the engine gets, e.g. :max_pool_size
+    # type::     :string, :integer, :seconds, :boolean, :path (relative to where it was written) or
+    #            :app_path (relative to the application's directory)
+    # default::  a value, or a block over what has been resolved so far (see Settings)
+    # range::    permitted numbers
+    # long::     names on the command line, without the dashes
+    # env::      environment variables
+    # for::      who accepts the option: :start (the command line of `passenger start`), :rack_handler (`rackup -O`)
+    # engine::   whether the engine is told
+    attr_reader :name, :type, :default, :short, :long, :metavar, :range, :env, :help, :default_text
+
+    TRUE_WORDS = %w[true yes on 1].freeze
+    FALSE_WORDS = %w[false no off 0].freeze
+
+    def initialize(name, type:, help:, default: nil, default_text: nil, short: nil, long: nil, metavar: nil, range: nil,
+                   env: nil, for: %i[start rack_handler], engine: true)
+      @name = name
+      @type = type
+      @help = help
+      @default = default
+      @default_text = default_text || default&.to_s
+      @short = short
+      @long = Array(long || name.to_s.tr("_", "-")).freeze
+      @metavar = metavar
+      @range = range
+      @env = Array(env || "PASSENGER_#{name.to_s.upcase}").freeze
+      @for = binding.local_variable_get(:for)
+      @engine = engine
+    end
+
+    def for?(consumer) = @for.include?(consumer)
+
+    def engine? = @engine
+
+    def boolean? = type == :boolean
+
+    # What optparse's `on` wants.
+    def switches
+      long.each_with_index.map do |flag, index|
+        next "--[no-]#{flag}" if boolean?
+
+        index.zero? ? "--#{flag} #{metavar}" : "--#{flag}=#{metavar}"
+      end.unshift(short && (boolean? ? short : "#{short} #{metavar}")).compact
+    end
+
+    # Turns what somebody wrote into the option's value.
+    #
+    # place::  where it was written, for the message ("--port", "PASSENGER_PORT")
+    # base::   directory that relative paths are relative to
+    def parse(raw, place:, base:)
+      case type
+      when :string then text(raw, place)
+      when :integer, :seconds then number(raw, place)
+      when :boolean then truth(raw, place)
+      when :path then File.expand_path(text(raw, place), base)
+      when :app_path then text(raw, place)
+      end
+    end
+
+    private
+
+    def text(raw, place)
+      value = raw.to_s
+      raise OptionError, "#{place} needs a value" if value.empty?
+      raise OptionError, "#{place} can't contain a NUL byte" if value.include?("\0")
+
+      value
+    end
+
+    def number(raw, place)
+      value = Integer(raw.to_s, 10, exception: false)
+      unit = type == :seconds ? "whole number of seconds" : "whole number"
+      raise OptionError, "#{place} must be a #{unit}#{limits}, not #{raw.to_s.inspect}" unless value
+      raise OptionError, "#{place} must be a #{unit}#{limits}, not #{value}" if range && !range.cover?(value)
+
+      value
+    end
+
+    def limits
+      return "" unless range
+
+      range.end ? " from #{range.begin} to #{range.end}" : ", at least #{range.begin}"
+    end
+
+    def truth(raw, place)
+      return raw if [true, false].include?(raw)
+
+      word = raw.to_s.downcase
+      return true if TRUE_WORDS.include?(word)
+      return false if FALSE_WORDS.include?(word)
+
+      raise OptionError, "#{place} must be true or false (or yes, no, on, off, 1, 0), not #{raw.to_s.inspect}"
+    end
+  end
+end

@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require_relative "option"
+
+module PhusionPassenger
+  # The option table: the one place where an option of the server is described. The command line, the PASSENGER_*
+  # environment variables, `rackup -O`, the engine's settings and the documentation are made from it.
+  module Options
+    # The application's environment, when nobody names one.
+    ENVIRONMENT_VARIABLES = %w[RAILS_ENV RACK_ENV NODE_ENV PASSENGER_APP_ENV].freeze
+
+    # Largest number that a setting may have; far above any sense, far below what would overflow a 32-bit field.
+    MANY = 1_000_000
+
+    TABLE = [
+      Option.new(:address, type: :string, short: "-a", metavar: "HOST", default: "0.0.0.0",
+                           help: "Listen on this address"),
+      Option.new(:port, type: :integer, short: "-p", metavar: "PORT", default: 3000, range: 0..65_535,
+                        help: "Listen on this port; 0 takes a free one"),
+      Option.new(:socket_file, type: :path, short: "-S", long: "socket", metavar: "FILE",
+                               env: %w[PASSENGER_SOCKET_FILE PASSENGER_SOCKET],
+                               help: "Listen on a Unix domain socket instead of an address and port"),
+      Option.new(:environment, type: :string, short: "-e", metavar: "NAME",
+                               default: ->(settings) { Options.environment_from(settings.env) },
+                               default_text: "#{ENVIRONMENT_VARIABLES.map { |name| "$#{name}" }.join(' or ')} or development",
+                               for: %i[start], help: "Run the application in this environment"),
+      Option.new(:startup_file, type: :path, short: "-R", long: %w[rackup startup-file], metavar: "FILE",
+                                env: %w[PASSENGER_STARTUP_FILE PASSENGER_RACKUP],
+                                default: ->(settings) { File.join(settings.app_root, "config.ru") },
+                                default_text: "config.ru in the application's directory",
+                                for: %i[start], help: "Start the application from this rackup file"),
+      Option.new(:max_pool_size, type: :integer, metavar: "NUMBER", default: 6, range: 1..MANY,
+                                 help: "Run at most this many worker processes"),
+      Option.new(:min_instances, type: :integer, metavar: "NUMBER", default: 1, range: 0..MANY,
+                                 help: "Keep at least this many worker processes"),
+      Option.new(:thread_count, type: :integer, metavar: "NUMBER", default: 1, range: 1..1024,
+                                help: "Handle this many requests at once in each worker process"),
+      Option.new(:start_timeout, type: :seconds, metavar: "SECONDS", default: 90, range: 1..MANY,
+                                 help: "Give the application this long to start"),
+      Option.new(:shutdown_timeout, type: :seconds, metavar: "SECONDS", default: 30, range: 0..MANY,
+                                    help: "Give requests in flight this long to finish when the server stops"),
+      Option.new(:max_request_queue_size, type: :integer, metavar: "NUMBER", default: 100, range: 0..MANY,
+                                          help: "Let at most this many requests wait for a worker; 0 is no limit"),
+      Option.new(:max_preloader_idle_time, type: :seconds, metavar: "SECONDS", default: 300, range: 0..MANY,
+                                           help: "End a preloader that has had nothing to do for this long; 0 is never"),
+      Option.new(:friendly_error_pages, type: :boolean, default: ->(settings) { settings[:environment] == "development" },
+                                        default_text: "only in development",
+                                        help: "Show details in the browser when the application can't start"),
+      Option.new(:static_files_dir, type: :path, metavar: "DIR",
+                                    default: ->(settings) { File.join(settings.app_root, "public") },
+                                    default_text: "public in the application's directory",
+                                    help: "Serve static files from this directory"),
+      Option.new(:restart_dir, type: :app_path, metavar: "DIR", default: "tmp",
+                               default_text: "tmp in the application's directory",
+                               help: "Look for restart.txt in this directory"),
+      Option.new(:log_file, type: :path, metavar: "FILE", default_text: "standard output",
+                            help: "Write the server's and the application's output to this file"),
+      Option.new(:pid_file, type: :path, metavar: "FILE",
+                            default: ->(settings) { Options.default_pid_file(settings) },
+                            default_text: "tmp/pids/passenger.PORT.pid if that directory exists, else passenger.PORT.pid",
+                            for: %i[start], engine: false, help: "Keep the server's process id in this file")
+    ].freeze
+
+    BY_NAME = TABLE.to_h { |option| [option.name, option] }.freeze
+
+    class << self
+      def [](name) = BY_NAME.fetch(name)
+
+      # The options that one consumer accepts (:start, :rack_handler).
+      def for(consumer) = TABLE.select { |option| option.for?(consumer) }
+
+      def environment_from(env)
+        ENVIRONMENT_VARIABLES.each do |name|
+          value = env[name]
+          return value unless value.nil? || value.empty?
+        end
+        "development"
+      end
+
+      # "passenger.3000", or "passenger" for a server on a socket: what the default pid and log files are called after.
+      def instance_name(settings) = settings[:socket_file] ? "passenger" : "passenger.#{settings[:port]}"
+
+      def default_pid_file(settings)
+        pids = File.join(settings.app_root, "tmp", "pids")
+        File.join(File.directory?(pids) ? pids : settings.app_root, "#{instance_name(settings)}.pid")
+      end
+
+      # Where a server without a terminal writes.
+      def default_log_file(settings)
+        logs = File.join(settings.app_root, "log")
+        File.join(File.directory?(logs) ? logs : settings.app_root, "#{instance_name(settings)}.log")
+      end
+
+      # "; did you mean --max-pool-size?", or "" when nothing comes close.
+      def suggestion(word, dictionary)
+        require "did_you_mean"
+        best = DidYouMean::SpellChecker.new(dictionary: dictionary).correct(word).first
+        best ? "; did you mean #{best}?" : ""
+      end
+    end
+  end
+end
