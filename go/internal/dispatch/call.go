@@ -1,0 +1,91 @@
+// Package dispatch brings requests to workers and their responses back. It
+// keeps the engine's own line of waiting requests, hands the queue socket no
+// more than the workers can soon take, and knows for every request where it
+// is, so that each gets exactly one answer whatever dies on the way.
+package dispatch
+
+import (
+	"fmt"
+	"os"
+
+	"passenger/go/internal/link"
+	"passenger/go/internal/spool"
+)
+
+// callState is where a call is on its way.
+type callState uint8
+
+const (
+	callNew       callState = iota // not submitted, or done with
+	callWaiting                    // in the engine's line
+	callSent                       // in the queue socket, or received by a worker
+	callAnswering                  // a slot's reader is filling in the response
+)
+
+func (s callState) String() string {
+	switch s {
+	case callNew:
+		return "new"
+	case callWaiting:
+		return "waiting"
+	case callSent:
+		return "sent"
+	case callAnswering:
+		return "answering"
+	}
+	return fmt.Sprintf("unknown(%d)", uint8(s))
+}
+
+// Call is one request and its response. It is reused: the goroutine that
+// serves the client owns it, but for the time between Submit and Wait.
+type Call struct {
+	// Request is the message; BodyFile, if not nil, its body.
+	Request  link.Request
+	BodyFile *os.File
+
+	// The response, to be read when Wait has returned nil.
+	Kind       link.FrameType // complete, file, descriptor, or head: then Stream follows
+	Status     int
+	Headers    link.Headers
+	Body       []byte // complete: the body; file: the path
+	File       *os.File
+	FileLength int64
+	Stream     *spool.Spool
+
+	ID uint64
+
+	state      callState
+	index      uint32
+	err        error
+	ready      chan struct{}
+	prev, next *Call // in the line
+	generation *Generation
+}
+
+// maxKeptBuffer is how large a buffer a reused call may keep, in bytes.
+const maxKeptBuffer = 64 << 10
+
+// NewCall makes a call with nothing in it.
+func NewCall() *Call { return &Call{ready: make(chan struct{}, 1)} }
+
+// Reset prepares the call for its next request.
+func (c *Call) Reset() {
+	c.Request.Shrink(maxKeptBuffer)
+	c.Request.Reset()
+	c.BodyFile = nil
+	c.Kind, c.Status = 0, 0
+	c.Headers = c.Headers[:0]
+	if cap(c.Body) > maxKeptBuffer {
+		c.Body = nil
+	}
+	c.Body = c.Body[:0]
+	c.File, c.FileLength, c.Stream = nil, 0, nil
+	c.ID, c.err = 0, nil
+}
+
+// Wait returns when the response, or its head, is there, or with the reason
+// why there is none.
+func (c *Call) Wait() error {
+	<-c.ready
+	return c.err
+}

@@ -1,0 +1,169 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// slotBuffer is the read buffer of a slot stream, in bytes. Responses up to
+// this size usually take one system call.
+const slotBuffer = 64 << 10
+
+// SlotStream is the engine's end of one worker thread's response stream. One
+// goroutine reads it.
+type SlotStream struct {
+	file       *os.File
+	recv       *receiver
+	buf        []byte
+	start, end int
+	fds        []int
+}
+
+// NewSlotStream makes the socket pair; peer is for the worker.
+func NewSlotStream() (s *SlotStream, peer *os.File, err error) {
+	engine, peer, err := socketPair(unix.SOCK_STREAM)
+	if err != nil {
+		return nil, nil, err
+	}
+	recv, err := newReceiver(engine, 4)
+	if err != nil {
+		engine.Close()
+		peer.Close()
+		return nil, nil, fmt.Errorf("slot stream: %w", err)
+	}
+	return &SlotStream{file: engine, recv: recv, buf: make([]byte, slotBuffer)}, peer, nil
+}
+
+func (s *SlotStream) fill() error {
+	if s.start == s.end {
+		s.start, s.end = 0, 0
+	} else if s.end == len(s.buf) {
+		copy(s.buf, s.buf[s.start:s.end])
+		s.end -= s.start
+		s.start = 0
+	}
+	n, fds, err := s.recv.receive(s.buf[s.end:])
+	if err != nil {
+		return err
+	}
+	s.end += n
+	s.fds = append(s.fds, fds...)
+	return nil
+}
+
+// peek returns the next n bytes (n ≤ slotBuffer) without consuming them.
+func (s *SlotStream) peek(n int) ([]byte, error) {
+	for s.end-s.start < n {
+		if err := s.fill(); err != nil {
+			if err == io.EOF && s.end > s.start {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return s.buf[s.start : s.start+n], nil
+}
+
+// Next reads the header of the next frame. The caller then reads exactly its
+// payload. io.EOF between frames when the worker has closed the stream.
+func (s *SlotStream) Next() (FrameHeader, error) {
+	b, err := s.peek(frameHeaderSize)
+	if err != nil {
+		return FrameHeader{}, err
+	}
+	h, err := ParseFrameHeader(b)
+	if err != nil {
+		return h, err
+	}
+	s.start += frameHeaderSize
+	return h, nil
+}
+
+// ReadFull fills p from the payload. What is not in the buffer yet goes from
+// the socket straight into p.
+func (s *SlotStream) ReadFull(p []byte) error {
+	n := copy(p, s.buf[s.start:s.end])
+	s.start += n
+	p = p[n:]
+	for len(p) > 0 {
+		n, fds, err := s.recv.receive(p)
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		s.fds = append(s.fds, fds...)
+		p = p[n:]
+	}
+	return nil
+}
+
+// ReadHead reads the start of a head-like payload of length n: the header
+// block into headers (its capacity is reused). It returns how many bytes of
+// the payload are left.
+func (s *SlotStream) ReadHead(headers Headers, n int) (Headers, int, error) {
+	if n < 4 {
+		return headers, 0, fmt.Errorf("response head has %d bytes, fewer than its length field", n)
+	}
+	b, err := s.peek(4)
+	if err != nil {
+		return headers, 0, err
+	}
+	size := int(binary.LittleEndian.Uint32(b))
+	s.start += 4
+	if size > n-4 {
+		return headers, 0, fmt.Errorf("response head announces %d bytes of headers in a payload of %d", size, n)
+	}
+	if cap(headers) < size {
+		headers = make(Headers, size)
+	}
+	headers = headers[:size]
+	if err := s.ReadFull(headers); err != nil {
+		return headers, 0, err
+	}
+	if !headers.Valid() {
+		return headers, 0, errors.New("header block of a response is malformed")
+	}
+	return headers, n - 4 - size, nil
+}
+
+// TakeFD returns the descriptor that came with the frames read so far.
+func (s *SlotStream) TakeFD() (int, error) {
+	if len(s.fds) == 0 {
+		return -1, errors.New("a response announced a descriptor and none came")
+	}
+	fd := s.fds[0]
+	s.fds = s.fds[1:]
+	return fd, nil
+}
+
+// Discard drops n bytes of payload.
+func (s *SlotStream) Discard(n int) error {
+	for n > 0 {
+		if s.start == s.end {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+		k := min(n, s.end-s.start)
+		s.start += k
+		n -= k
+	}
+	return nil
+}
+
+// Interrupt makes the reader of the stream return with an error.
+func (s *SlotStream) Interrupt() { s.file.Close() }
+
+// Close closes the stream and descriptors nobody has taken. The reader calls it.
+func (s *SlotStream) Close() {
+	s.file.Close()
+	closeAll(s.fds)
+	s.fds = nil
+}
