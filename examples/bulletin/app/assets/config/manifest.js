@@ -1,0 +1,3 @@
+//= link application.css
+//= link application.js
+//= link logo.svg

@@ -1,0 +1,3 @@
+//= require action_cable
+//= require comments
+//= require clock

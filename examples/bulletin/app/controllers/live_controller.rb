@@ -1,0 +1,3 @@
+class LiveController < ApplicationController
+  def show; end
+end

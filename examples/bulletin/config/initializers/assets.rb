@@ -1,0 +1,3 @@
+# Sprockets 3 reads this list, Sprockets 4 app/assets/config/manifest.js.
+Rails.application.config.assets.precompile = %w[manifest.js] if Sprockets::VERSION >= "4"
+Rails.application.config.assets.precompile = %w[application.css application.js logo.svg] if Sprockets::VERSION < "4"
