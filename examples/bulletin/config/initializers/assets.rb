@@ -1,3 +1,2 @@
-# Sprockets 3 reads this list, Sprockets 4 app/assets/config/manifest.js.
-Rails.application.config.assets.precompile = %w[manifest.js] if Sprockets::VERSION >= "4"
+# Sprockets 3 reads this list; Sprockets 4 reads app/assets/config/manifest.js.
 Rails.application.config.assets.precompile = %w[application.css application.js logo.svg] if Sprockets::VERSION < "4"
