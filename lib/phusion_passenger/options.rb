@@ -15,8 +15,8 @@ module PhusionPassenger
     TABLE = [
       Option.new(:address, type: :string, short: "-a", metavar: "HOST", default: "0.0.0.0",
                            help: "Listen on this address"),
-      Option.new(:port, type: :integer, short: "-p", metavar: "PORT", default: 3000, range: 0..65_535,
-                        help: "Listen on this port; 0 takes a free one"),
+      Option.new(:port, type: :integer, short: "-p", metavar: "PORT", default: 3000, range: 1..65_535,
+                        help: "Listen on this port"),
       Option.new(:socket_file, type: :path, short: "-S", long: "socket", metavar: "FILE",
                                env: %w[PASSENGER_SOCKET_FILE PASSENGER_SOCKET],
                                help: "Listen on a Unix domain socket instead of an address and port"),

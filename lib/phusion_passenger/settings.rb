@@ -18,6 +18,8 @@ module PhusionPassenger
       def place(name) = places.fetch(name) { name.to_s }
     end
 
+    STANDARD_OUTPUT = %w[/dev/stdout /dev/fd/1 /proc/self/fd/1].freeze
+
     attr_reader :app_root, :env
 
     class << self
@@ -43,6 +45,7 @@ module PhusionPassenger
       @values = {}
       @ranks = Hash.new(-1)
       layers.each_with_index { |layer, rank| apply(layer, rank) }
+      choose_log
       choose_listener
       check_relations
       resolve_address
@@ -76,6 +79,11 @@ module PhusionPassenger
         @values[name] = value
         @ranks[name] = rank
       end
+    end
+
+    # Naming standard output as the log file asks for what happens without a log file.
+    def choose_log
+      @values.delete(:log_file) if STANDARD_OUTPUT.include?(@values[:log_file])
     end
 
     # A socket and an address exclude each other. The one from the stronger source wins; from one source they contradict

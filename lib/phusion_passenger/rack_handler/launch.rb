@@ -1,0 +1,124 @@
+# frozen_string_literal: true
+
+require_relative "../console"
+require_relative "../server"
+require_relative "launch_settings"
+
+module PhusionPassenger
+  module RackHandler
+    # Serves an application that is loaded already.
+    #
+    # The order matters: first a preloader is forked, which keeps the loaded application and forks the workers from it; then
+    # this process loads the engine and becomes the server. The other way round Go's runtime would be in the forked
+    # processes, where it doesn't work.
+    class Launch
+      # How long a preloader that was told to go may take.
+      PRELOADER_GOODBYE = 5
+
+      def initialize(app, options)
+        @app = app
+        @options = options
+        @console = Console.new($stdout)
+      end
+
+      # Returns when the server has stopped. A failure ends a command (`rails server`) with one line; in another thread
+      # than the main one, where a test suite runs its server, it is raised.
+      def run(&block)
+        serve(&block)
+      rescue OptionError, Engine::Error => e
+        raise unless Thread.current == Thread.main
+
+        warn("passenger: #{e.message}")
+        exit(1)
+      end
+
+      private
+
+      def serve(&block)
+        launch = LaunchSettings.new(@options)
+        launch.warnings.each { |warning| warn("passenger: #{warning}") }
+        @settings = launch.settings
+        Dir.chdir(@settings.app_root) if launch.background?
+        @log_file = launch.log_file
+        @console.redirect_streams(@log_file) if @log_file
+        Engine.load_native
+        fork_preloader
+        begin
+          server(launch).run(&block)
+        rescue Engine::Error
+          end_preloader
+          raise
+        end
+      end
+
+      def server(launch)
+        options = @settings.to_engine.merge(
+          integration_mode: "rack_handler",
+          preloader_fd: @control,
+          preloader_pid: @preloader,
+          log_to_stdout: launch.log_to_stdout?
+        )
+        options[:log_file] = @log_file if @log_file
+        Server.new(options, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }
+      end
+
+      def fork_preloader
+        @control, preloader_end = Native.socketpair(:seqpacket)
+        $stdout.flush
+        $stderr.flush
+        @preloader = fork do
+          Native.close_fd(@control)
+          ServerExit.forget
+          require Engine::PRELOADER
+          Preloader.run_with_app(@app, preloader_end)
+        end
+        Native.close_fd(preloader_end)
+      end
+
+      # The engine could not be started, so nobody else does it.
+      def end_preloader
+        Process.kill("TERM", @preloader)
+        deadline = now + PRELOADER_GOODBYE
+        until Process.wait(@preloader, Process::WNOHANG)
+          Process.kill("KILL", @preloader) if now > deadline
+          sleep(0.01)
+        end
+      rescue Errno::ESRCH, Errno::ECHILD
+        # The engine has ended and reaped it.
+      end
+
+      def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+      def report(event)
+        case event.kind
+        when :listening
+          # Only now: a long title overwrites the memory from which Go, when it is loaded, reads the environment.
+          Process.setproctitle("Passenger server: #{@settings.app_root} (#{event.text})")
+          @console.say("* Passenger #{VERSION} listens on #{@console.green(event.text)}", "* Press Ctrl-C to stop")
+        when :boot_error then @console.boot_error(event.text, @log_file || "the log above")
+        when :stopping then @console.stopping(event.text, @settings[:shutdown_timeout])
+        end
+      end
+    end
+
+    # Rack removes its pid file when the process exits, in a block that forked processes inherit: the first worker that
+    # leaves would remove the file of a server that runs. Called in the forked process.
+    module ServerExit
+      # Rack's block asks the server object for the file's name.
+      module NoPidFile
+        def options = super.merge(pid: [])
+      end
+
+      def self.forget
+        [[:Rackup, :Server], [:Rack, :Server]].each do |owner_name, name|
+          next unless Object.const_defined?(owner_name)
+
+          owner = Object.const_get(owner_name)
+          next if owner.autoload?(name, false) || !owner.const_defined?(name, false)
+
+          owner.const_get(name).prepend(NoPidFile)
+        end
+      end
+    end
+  end
+end
