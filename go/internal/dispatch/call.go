@@ -89,3 +89,15 @@ func (c *Call) Wait() error {
 	<-c.ready
 	return c.err
 }
+
+// Close lets go of a response body that will not be sent.
+func (c *Call) Close() {
+	if c.File != nil {
+		c.File.Close()
+		c.File = nil
+	}
+	if c.Stream != nil {
+		c.Stream.Close()
+		c.Stream = nil
+	}
+}

@@ -1,0 +1,249 @@
+// Package core wires the engine together: it opens the listener, builds the
+// chain that every request goes through, and owns the supervisor of the
+// application processes.
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
+
+	"passenger/go/internal/config"
+	"passenger/go/internal/dispatch"
+	"passenger/go/internal/errorpage"
+	"passenger/go/internal/httpd"
+	"passenger/go/internal/logging"
+	"passenger/go/internal/spool"
+	"passenger/go/internal/static"
+)
+
+// Engine is one running server.
+type Engine struct {
+	options    config.Options
+	log        *slog.Logger
+	output     *os.File // of the log file, nil without one
+	listener   net.Listener
+	server     *httpd.Server
+	dispatcher *dispatch.Dispatcher
+	supervisor *supervisor
+	pages      errorpage.Pages
+	public     *static.Root
+	calls      sync.Pool
+	notify     *notifier
+
+	stopping chan bool // true: by force
+	stopOnce sync.Once
+	force    sync.Once
+	done     chan struct{}
+}
+
+// What is held of a response for a slow client: this much in memory, then on disk.
+const (
+	spoolMemory = 256 << 10
+	spoolFile   = 1 << 30
+)
+
+// Start brings the server up. When it returns the port is open and the app is
+// being loaded; requests wait for it.
+func Start(options config.Options) (*Engine, error) {
+	e := &Engine{options: options, pages: errorpage.Pages{Friendly: options.FriendlyErrorPages}, stopping: make(chan bool, 2), done: make(chan struct{})}
+	e.calls.New = func() any { return dispatch.NewCall() }
+	var err error
+	if e.log, e.output, err = logging.Open(options.LogFile); err != nil {
+		return nil, err
+	}
+	if options.NotifyFD >= 0 {
+		e.notify = newNotifier(options.NotifyFD)
+	}
+	var url string
+	if e.listener, url, err = listen(options); err != nil {
+		return nil, err
+	}
+	if options.StaticFilesDir != "" {
+		if e.public, err = static.OpenRoot(options.StaticFilesDir); err != nil {
+			e.listener.Close()
+			return nil, err
+		}
+	}
+	e.dispatcher = dispatch.New(dispatch.Options{
+		MaxWaiting: options.MaxRequestQueueSize,
+		Spool:      spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: options.DataBufferDir},
+		Log:        e.log,
+		Pressure:   func() { e.supervisor.pressure() },
+	})
+	e.supervisor = newSupervisor(options, e.dispatcher, e.output, e.log, e.notify)
+	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
+	e.notify.send("listening " + url)
+	e.log.Info("listening", "url", url, "pid", os.Getpid())
+	e.supervisor.start()
+	go e.serve()
+	return e, nil
+}
+
+// chain builds the way of a request through the engine, outermost first.
+func (e *Engine) chain() httpd.Handler {
+	handler := e.forward // body buffered, put in line, sent to a worker, response sent back
+	if e.public != nil {
+		handler = static.Handler(e.public, e.log, handler) // files of the public directory
+	}
+	return handler
+}
+
+func (e *Engine) refuse(ctx *fasthttp.RequestCtx, status int, reason string) {
+	e.pages.Plain(ctx, status, reason, "")
+}
+
+// listen opens the listening socket and says under which URL it is reached.
+func listen(o config.Options) (net.Listener, string, error) {
+	if o.SocketFile != "" {
+		l, err := listenUnix(o.SocketFile)
+		return l, "unix:" + o.SocketFile, err
+	}
+	address := net.JoinHostPort(o.Address, strconv.Itoa(o.Port))
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, "", fmt.Errorf("%s is in use by another process; choose another port or stop that process", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, "", fmt.Errorf("%s may not be opened by this user; choose a port above 1023", address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, "", fmt.Errorf("%s is not an address of this machine", address)
+	case err != nil:
+		return nil, "", fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	url := "http://" + net.JoinHostPort(o.Address, strconv.Itoa(port)) + "/"
+	if port == 80 {
+		url = "http://" + hostInURL(o.Address) + "/"
+	}
+	return l, url, nil
+}
+
+func hostInURL(host string) string {
+	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// listenUnix opens a Unix socket. A socket file that nobody listens on any
+// more is replaced; one that is in use is not.
+func listenUnix(path string) (net.Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("the socket %s is in use by another process", path)
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("cannot replace the stale socket %s: %w", path, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on the socket %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// serve runs until Stop, then winds everything down.
+func (e *Engine) serve() {
+	defer close(e.done)
+	accepting := make(chan error, 1)
+	go func() { accepting <- e.server.Serve(e.listener) }()
+
+	code := 0
+	select {
+	case err := <-accepting:
+		if err != nil {
+			e.log.Error("the server cannot accept connections any more", "error", err)
+			code = 1
+		}
+		accepting <- nil
+	case force := <-e.stopping:
+		if force {
+			e.stopping <- true
+		}
+	}
+	e.log.Info("shutting down", "deadline", e.options.ShutdownTimeout)
+	e.drain()
+	<-accepting
+	if e.options.SocketFile != "" {
+		// Closing the listener has unlinked it; what is gone is no error.
+		if err := os.Remove(e.options.SocketFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			e.log.Warn("cannot remove the socket file", "error", err)
+		}
+	}
+	if e.public != nil {
+		e.public.Close()
+	}
+	e.log.Info("stopped")
+	if e.output != nil {
+		e.output.Close()
+	}
+	e.notify.send("stopped " + strconv.Itoa(code))
+	e.notify.close()
+}
+
+// drain lets the requests under way finish, then the processes; by force, or
+// at the deadline, both end at once.
+func (e *Engine) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), e.options.ShutdownTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-e.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := e.server.Shutdown(ctx); err != nil {
+		e.log.Warn("shutdown deadline reached, requests under way are broken off", "connections", e.server.Open())
+		e.dispatcher.Refuse(dispatch.ErrShuttingDown)
+	}
+	e.supervisor.stop(ctx)
+}
+
+// Stop begins to wind the server down and returns at once. Requests under
+// way may finish until the shutdown deadline; force ends them now.
+func (e *Engine) Stop(force bool) {
+	if force {
+		e.force.Do(func() { e.stopping <- true })
+		return
+	}
+	e.stopOnce.Do(func() { e.stopping <- false })
+}
+
+// Restart loads the app anew; the old processes serve until the new ones are ready.
+func (e *Engine) Restart() { e.supervisor.restart("requested") }
+
+// Wait returns when everything has ended.
+func (e *Engine) Wait() { <-e.done }
+
+// notifier writes progress lines to the pipe that the Ruby side reads.
+type notifier struct{ file *os.File }
+
+func newNotifier(fd int) *notifier {
+	unix.CloseOnExec(fd)
+	return &notifier{os.NewFile(uintptr(fd), "notify")}
+}
+
+// send writes one line. A reader that has gone is waiting for nothing.
+func (n *notifier) send(line string) {
+	if n != nil {
+		n.file.WriteString(line + "\n")
+	}
+}
+
+func (n *notifier) close() {
+	if n != nil {
+		n.file.Close()
+	}
+}

@@ -1,0 +1,177 @@
+// Package httpd is the HTTP front of the engine: connections with their time
+// limits, requests checked and taken apart, nothing that knows about Rack.
+package httpd
+
+import (
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Time limits of a connection. They bound the time without progress, not the
+// time a transfer takes.
+const (
+	// headerTimeout is how long a client may take to send a request's headers.
+	headerTimeout = 60 * time.Second
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = 75 * time.Second
+	// bodyStall is how long a client may send nothing of a body it announced.
+	bodyStall = 60 * time.Second
+	// writeStall is how long a client may take nothing of its response.
+	writeStall = 60 * time.Second
+)
+
+// deadlineSlack is how far a deadline may be behind before it is set anew:
+// setting one costs more than a small read.
+const deadlineSlack = 5 * time.Second
+
+// sendfilePiece is how much of a file goes out between two looks at the write
+// deadline, in bytes.
+const sendfilePiece = 4 << 20
+
+// Conn is a client's connection.
+type Conn struct {
+	net.Conn
+	remoteAddr, remotePort string
+	localAddr, localPort   string
+
+	readingBody   bool
+	writeDeadline time.Time
+	readDeadline  time.Time
+}
+
+func newConn(c net.Conn) *Conn {
+	conn := &Conn{Conn: c}
+	conn.remoteAddr, conn.remotePort = splitAddr(c.RemoteAddr())
+	conn.localAddr, conn.localPort = splitAddr(c.LocalAddr())
+	return conn
+}
+
+// splitAddr renders an address for REMOTE_ADDR and the like. A Unix socket
+// has no address; its peers are on this machine.
+func splitAddr(a net.Addr) (host, port string) {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return "127.0.0.1", "0"
+	}
+	return tcp.AddrPort().Addr().Unmap().String(), strconv.Itoa(tcp.Port)
+}
+
+// Read extends the deadline while a body is being read: a slow upload is
+// fine, a stalled one is not.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.readingBody {
+		if now := time.Now(); c.readDeadline.Sub(now) < bodyStall-deadlineSlack {
+			c.readDeadline = now.Add(bodyStall)
+			if err := c.Conn.SetReadDeadline(c.readDeadline); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return c.Conn.Read(p)
+}
+
+// beginBody and endBody bracket the time in which Read belongs to a body.
+func (c *Conn) beginBody() { c.readingBody, c.readDeadline = true, time.Time{} }
+func (c *Conn) endBody()   { c.readingBody = false }
+
+func (c *Conn) extendWrite() error {
+	if now := time.Now(); c.writeDeadline.Sub(now) < writeStall-deadlineSlack {
+		c.writeDeadline = now.Add(writeStall)
+		return c.Conn.SetWriteDeadline(c.writeDeadline)
+	}
+	return nil
+}
+
+// Write sends p, giving the client time as long as it takes something.
+func (c *Conn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		if err := c.extendWrite(); err != nil {
+			return written, err
+		}
+		piece := p[written:]
+		if len(piece) > sendfilePiece {
+			piece = piece[:sendfilePiece]
+		}
+		n, err := c.Conn.Write(piece)
+		written += n
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// copyBuffer is the size of the pieces in which a stream is copied, in bytes.
+const copyBuffer = 32 << 10
+
+// ReadFrom sends what r gives: files by sendfile, everything else piece by
+// piece as it comes.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if limited, ok := r.(*io.LimitedReader); ok {
+		if file, ok := limited.R.(*os.File); ok {
+			return c.sendFile(file, limited)
+		}
+	}
+	buf := make([]byte, copyBuffer)
+	var total int64
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			w, werr := c.Write(buf[:n])
+			total += int64(w)
+			if werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+func (c *Conn) sendFile(file *os.File, limited *io.LimitedReader) (int64, error) {
+	to, ok := c.Conn.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{c}, limited)
+	}
+	var total int64
+	for limited.N > 0 {
+		if err := c.extendWrite(); err != nil {
+			return total, err
+		}
+		piece := io.LimitedReader{R: file, N: min(limited.N, sendfilePiece)}
+		n, err := to.ReadFrom(&piece)
+		total += n
+		limited.N -= n
+		if err != nil {
+			return total, err
+		}
+		if n == 0 {
+			return total, nil // the file has become shorter
+		}
+	}
+	return total, nil
+}
+
+// listener wraps the connections it accepts.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return newConn(c), nil
+}
+
+// RemoteHost is the client's address, without port.
+func (c *Conn) RemoteHost() string { return c.remoteAddr }
+
+// RemotePort is the client's port.
+func (c *Conn) RemotePort() string { return c.remotePort }

@@ -1,0 +1,74 @@
+// Package logging sets up the engine's log.
+package logging
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Open returns a logger that writes to the file, or to standard error without
+// one. The file is also where the app's output goes; nil without one.
+func Open(path string) (*slog.Logger, *os.File, error) {
+	if path == "" {
+		return New(os.Stderr), nil, nil
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log file: %w", err)
+	}
+	return New(file), file, nil
+}
+
+// New returns a logger that writes lines for people.
+func New(w io.Writer) *slog.Logger { return slog.New(&handler{w: w, mu: new(sync.Mutex)}) }
+
+// handler writes `[time pid level] message key=value …`.
+type handler struct {
+	w     io.Writer
+	mu    *sync.Mutex
+	attrs []slog.Attr
+}
+
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &handler{w: h.w, mu: h.mu, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+}
+
+// WithGroup is not used in the engine; groups are flattened.
+func (h *handler) WithGroup(string) slog.Handler { return h }
+
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[%s %d passenger", r.Time.Format("2006-01-02 15:04:05.0000"), os.Getpid())
+	if r.Level != slog.LevelInfo {
+		b.WriteString(" " + strings.ToLower(r.Level.String()))
+	}
+	b.WriteString("] " + r.Message)
+	for _, a := range h.attrs {
+		appendAttr(&b, a)
+	}
+	r.Attrs(func(a slog.Attr) bool {
+		appendAttr(&b, a)
+		return true
+	})
+	b.WriteByte('\n')
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := io.WriteString(h.w, b.String())
+	return err
+}
+
+func appendAttr(b *strings.Builder, a slog.Attr) {
+	value := a.Value.String()
+	if value == "" || strings.ContainsAny(value, " \"=\n") {
+		value = strconv.Quote(value)
+	}
+	b.WriteString(" " + a.Key + "=" + value)
+}
