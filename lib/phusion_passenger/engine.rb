@@ -67,15 +67,12 @@ module PhusionPassenger
       self.class.load_native
       library = self.class.library
       @events, writer = IO.pipe
-      begin
-        @handle = Native.engine_start(library, JSON.generate(internal_options.merge(@options, notify_fd: writer.fileno)))
-      rescue Native::EngineError => e
-        writer.close
-        raise Error, e.message
-      end
-      # From here on the descriptor is the engine's; it closes it after the last event.
+      # The descriptor belongs to the engine from now on, whether it starts or not.
       writer.autoclose = false
+      @handle = Native.engine_start(library, JSON.generate(internal_options.merge(@options, notify_fd: writer.fileno)))
       self
+    rescue Native::EngineError => e
+      raise Error, e.message
     end
 
     # The pipe to wait on for events; readable when there is one.

@@ -9,7 +9,10 @@ module PhusionPassenger
     # The application's environment, when nobody names one.
     ENVIRONMENT_VARIABLES = %w[RAILS_ENV RACK_ENV NODE_ENV PASSENGER_APP_ENV].freeze
 
-    # Largest number that a setting may have; far above any sense, far below what would overflow a 32-bit field.
+    # Upper limits, far above what makes sense, so that a slip of the finger is noticed. The engine has the same for
+    # processes and threads.
+    MOST_PROCESSES = 1024
+    MOST_THREADS = 250
     MANY = 1_000_000
 
     TABLE = [
@@ -29,11 +32,11 @@ module PhusionPassenger
                                 default: ->(settings) { File.join(settings.app_root, "config.ru") },
                                 default_text: "config.ru in the application's directory",
                                 for: %i[start], help: "Start the application from this rackup file"),
-      Option.new(:max_pool_size, type: :integer, metavar: "NUMBER", default: 6, range: 1..MANY,
+      Option.new(:max_pool_size, type: :integer, metavar: "NUMBER", default: 6, range: 1..MOST_PROCESSES,
                                  help: "Run at most this many worker processes"),
-      Option.new(:min_instances, type: :integer, metavar: "NUMBER", default: 1, range: 0..MANY,
+      Option.new(:min_instances, type: :integer, metavar: "NUMBER", default: 1, range: 0..MOST_PROCESSES,
                                  help: "Keep at least this many worker processes"),
-      Option.new(:thread_count, type: :integer, metavar: "NUMBER", default: 1, range: 1..1024,
+      Option.new(:thread_count, type: :integer, metavar: "NUMBER", default: 1, range: 1..MOST_THREADS,
                                 help: "Handle this many requests at once in each worker process"),
       Option.new(:start_timeout, type: :seconds, metavar: "SECONDS", default: 90, range: 1..MANY,
                                  help: "Give the application this long to start"),
