@@ -9,6 +9,10 @@ test_packages="procps curl puma chromium"
 # Peers and tools of the benchmarks. (Debian's `passenger` is the original.)
 bench_packages="wrk passenger puma procps"
 
+# The example application on other backends, where the environment names them.
+case ${DATABASE_URL:-} in postgres*) app_packages="$app_packages ruby-pg" ;; esac
+[ -z "${REDIS_URL:-}" ] || app_packages="$app_packages ruby-redis"
+
 # Rack 3 has its command and its handlers in a gem of their own, and Debian 13 in a package of its own.
 rackup_package="ruby-rackup"
 # Debian 13 has these two no longer; Debian 12's are pure Ruby and fit (see from_bookworm).
