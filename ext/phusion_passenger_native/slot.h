@@ -1,0 +1,80 @@
+/* A slot: one thread of a worker, with its place at the queue, its response
+ * stream and its record on the scoreboard. */
+#ifndef PN_SLOT_H
+#define PN_SLOT_H
+
+#include "native.h"
+#include "protocol.h"
+
+#include <semaphore.h>
+
+/* Entries of the environment whose value is the same in most requests: the
+ * last value is kept, frozen, and used again. */
+enum pn_recurring {
+    PN_RECURRING_METHOD,
+    PN_RECURRING_PROTOCOL,
+    PN_RECURRING_SERVER_NAME,
+    PN_RECURRING_SERVER_PORT,
+    PN_RECURRING_HTTP_VERSION,
+    PN_RECURRING_COUNT
+};
+
+enum pn_receipt {
+    PN_RECEIVED,
+    PN_QUEUE_ENDED,
+    PN_NOTHING_YET,
+    PN_INTERRUPTED,
+    PN_RECEIVE_FAILED
+};
+
+/* How far the response to the current request has got. */
+enum pn_answer {
+    PN_NO_REQUEST,
+    PN_UNANSWERED,
+    PN_HEAD_SENT,
+    PN_ANSWERED
+};
+
+/* The right to be the one thread of this worker that waits at the queue. */
+struct pn_turn {
+    sem_t token;
+};
+
+struct pn_buffer {
+    unsigned char *bytes;
+    size_t length, capacity;
+};
+
+struct pn_slot {
+    int queue_fd, stream_fd;
+    struct pn_record *record;
+    struct pn_turn *turn; /* NULL in a worker with one thread */
+    VALUE scoreboard, turn_object, template, input;
+    VALUE recurring[PN_RECURRING_COUNT];
+
+    /* The message being received or worked on. */
+    unsigned char *inbox;
+    size_t inbox_length;
+    int inbox_flags;
+    int body_fd; /* -1 once something owns it */
+    enum pn_receipt receipt;
+    int receive_error;
+
+    uint64_t request_id;
+    bool head_request;
+    enum pn_answer answer;
+    struct pn_buffer out;
+
+    bool broken; /* the stream can't carry another frame */
+    _Atomic bool stop;
+};
+
+struct pn_slot *pn_slot_get(VALUE self);
+
+/* Builds the Rack environment of the message in the slot's inbox. */
+VALUE pn_env_build(struct pn_slot *slot);
+
+/* Defined by response.c on the class Slot. */
+extern VALUE pn_slot_class;
+
+#endif

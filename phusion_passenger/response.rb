@@ -1,0 +1,84 @@
+# frozen_string_literal: true
+
+require_relative "chunked_body"
+require_relative "stream"
+
+module PhusionPassenger
+  # Sends the responses whose body is not simply an Array; those are done by Slot#respond.
+  module Response
+    class << self
+      # Sends the whole response or raises. Never closes the body.
+      def deliver(slot, env, status, headers, body)
+        if (path = whole_file(status, headers, body))
+          slot.respond_with_file(status, headers, path)
+        elsif (array = as_array(body))
+          slot.respond(status, headers, array) || deliver_each(slot, status, headers, array)
+        elsif body.respond_to?(:each)
+          deliver_each(slot, status, headers, body)
+        elsif body.respond_to?(:call)
+          deliver_stream(slot, env, status, headers, body)
+        else
+          raise Native::InvalidResponse, "the application returned #{body.class} as the body of the response: " \
+                                         "it responds neither to each nor to call"
+        end
+      end
+
+      private
+
+      def as_array(body)
+        return body if body.is_a?(Array)
+        return [body] if body.is_a?(String) # not Rack, but what some applications return
+        return [] if body.nil?
+
+        body.to_ary if body.respond_to?(:to_ary)
+      end
+
+      # The absolute path if the response is one whole regular file.
+      def whole_file(status, headers, body)
+        return unless body.respond_to?(:to_path) && (path = body.to_path)
+        return if status.to_i == 206 || header(headers, "content-range")
+
+        path = File.expand_path(path)
+        size = File.stat(path).then { |stat| stat.size if stat.file? && stat.readable? }
+        length = header(headers, "content-length")
+        path if size && (length.nil? || length.to_s == size.to_s)
+      rescue Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR
+        nil # then each has to know where the bytes come from
+      end
+
+      def deliver_each(slot, status, headers, body)
+        body = ChunkedBody.new(body) if header(headers, "transfer-encoding").to_s.casecmp?("chunked")
+        begun = begin_at_once?(headers)
+        slot.write_head(status, headers, nil) if begun
+        body.each do |chunk|
+          if begun
+            slot.write_body(chunk) unless chunk.empty?
+          else
+            begun = true
+            slot.write_head(status, headers, chunk)
+          end
+        end
+        begun ? slot.write_end : slot.respond(status, headers, [])
+      end
+
+      def deliver_stream(slot, env, status, headers, body)
+        stream = Stream.new(slot, status, headers, env["rack.input"])
+        stream.flush if begin_at_once?(headers)
+        body.call(stream)
+        stream.wait
+      ensure
+        stream&.abandon
+      end
+
+      # A client of server-sent events knows by the head that it is connected; the first event may come much later.
+      def begin_at_once?(headers)
+        header(headers, "content-type").to_s.start_with?("text/event-stream")
+      end
+
+      def header(headers, name)
+        headers.each { |key, value| return value if name.casecmp?(key.to_s) }
+        nil
+      end
+    end
+  end
+end
