@@ -5,40 +5,42 @@ require_relative "phusion_passenger/version"
 # What an application sees when it has `gem "passenger"` in its Gemfile. Every process of the application loads this file
 # (rake tasks and consoles too), so it loads no native code, starts nothing and needs nothing.
 #
-# In a worker process the definitions below exist already, in the form that really fires the events, before the
-# application is loaded; they are left alone then.
+# In a worker process these methods are overridden by those of phusion_passenger/public_api.rb, which fire the events.
 module PhusionPassenger
   class << self
-    unless method_defined?(:on_event)
-      # The events that a worker process fires. The application may subscribe to them from any process.
-      EVENT_NAMES = %i[
-        starting_worker_process
-        stopping_worker_process
-        starting_request_handler_thread
-        credentials
-        after_installing_signal_handlers
-        oob_work
-        unhandled_exception_before_exit
-      ].freeze
-      private_constant :EVENT_NAMES
+    # The events that a worker process fires. The application may subscribe to them in any process.
+    EVENT_NAMES = %i[
+      starting_worker_process
+      stopping_worker_process
+      starting_request_handler_thread
+      credentials
+      after_installing_signal_handlers
+      oob_work
+      unhandled_exception_before_exit
+    ].freeze
+    private_constant :EVENT_NAMES
 
-      # Subscribes to an event of worker processes. Outside a worker process no event ever fires, so the block is not kept.
-      #
-      # Raises ArgumentError for a name that is no event, so that a typing error shows in every process.
-      def on_event(name, &block)
-        unless name.respond_to?(:to_sym) && EVENT_NAMES.include?(name.to_sym)
-          raise ArgumentError, "PhusionPassenger.on_event: unknown event #{name.inspect}; " \
-                               "the events are #{EVENT_NAMES.map(&:inspect).join(', ')}"
-        end
-        raise ArgumentError, "PhusionPassenger.on_event(#{name.inspect}) needs a block" unless block
-
-        nil
+    # Subscribes to an event of worker processes. No event ever fires in this process; but under `rails server` the
+    # application is loaded before its workers are forked, so the block is kept for them.
+    #
+    # Raises ArgumentError for a name that is no event, so that a typing error shows in every process.
+    def on_event(name, &block)
+      unless name.respond_to?(:to_sym) && EVENT_NAMES.include?(name.to_sym)
+        raise ArgumentError, "PhusionPassenger.on_event: unknown event #{name.inspect}; " \
+                             "the events are #{EVENT_NAMES.map(&:inspect).join(', ')}"
       end
+      raise ArgumentError, "PhusionPassenger.on_event(#{name.inspect}) needs a block" unless block
+
+      early_event_blocks[name.to_sym] << block
+      nil
     end
 
-    unless method_defined?(:install_framework_extensions!)
-      # Guides for old Rails versions have this call in config.ru. There is nothing to install.
-      def install_framework_extensions!(*) = nil
+    # What has been subscribed to in this process: event name => blocks.
+    def early_event_blocks
+      @early_event_blocks ||= EVENT_NAMES.to_h { |name| [name, []] }
     end
+
+    # Guides for old Rails versions have this call in config.ru. There is nothing to install.
+    def install_framework_extensions!(*) = nil
   end
 end

@@ -93,7 +93,7 @@ module PhusionPassenger
       # The title is set only now: a long one overwrites the memory from which Go, when it is loaded, reads the
       # environment.
       def listening(url)
-        Process.setproctitle("Passenger server: #{@app_root} (#{url})")
+        Process.setproctitle("Passenger server: #{url} (#{@app_root})")
         @console.banner(
           "Passenger #{VERSION} serves #{@app_root}",
           [

@@ -62,14 +62,15 @@ module PhusionPassenger
         Server.new(options, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }
       end
 
+      # The child must not find open database connections, nor should this process keep any: it will never use them.
       def fork_preloader
+        require Engine::PRELOADER
+        ForkSafety.before_fork
         @control, preloader_end = Native.socketpair(:seqpacket)
         $stdout.flush
         $stderr.flush
         @preloader = fork do
           Native.close_fd(@control)
-          ServerExit.forget
-          require Engine::PRELOADER
           Preloader.run_with_app(@app, preloader_end)
         end
         Native.close_fd(preloader_end)
@@ -93,30 +94,10 @@ module PhusionPassenger
         case event.kind
         when :listening
           # Only now: a long title overwrites the memory from which Go, when it is loaded, reads the environment.
-          Process.setproctitle("Passenger server: #{@settings.app_root} (#{event.text})")
+          Process.setproctitle("Passenger server: #{event.text} (#{@settings.app_root})")
           @console.say("* Passenger #{VERSION} listens on #{@console.green(event.text)}", "* Press Ctrl-C to stop")
         when :boot_error then @console.boot_error(event.text, @log_file || "the log above")
         when :stopping then @console.stopping(event.text, @settings[:shutdown_timeout])
-        end
-      end
-    end
-
-    # Rack removes its pid file when the process exits, in a block that forked processes inherit: the first worker that
-    # leaves would remove the file of a server that runs. Called in the forked process.
-    module ServerExit
-      # Rack's block asks the server object for the file's name.
-      module NoPidFile
-        def options = super.merge(pid: [])
-      end
-
-      def self.forget
-        [[:Rackup, :Server], [:Rack, :Server]].each do |owner_name, name|
-          next unless Object.const_defined?(owner_name)
-
-          owner = Object.const_get(owner_name)
-          next if owner.autoload?(name, false) || !owner.const_defined?(name, false)
-
-          owner.const_get(name).prepend(NoPidFile)
         end
       end
     end
