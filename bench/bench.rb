@@ -1,0 +1,23 @@
+# frozen_string_literal: true
+
+# The benchmark harness: starts this project's server and its peers side by side, loads them in turn and compares.
+# It reads Linux's /proc and prctl(2) and needs nothing but Ruby's standard library. Entry point: bin/bench.
+module Bench
+  ROOT = File.expand_path("..", __dir__)
+
+  # Something that ends the run, told in words that name the remedy.
+  class Error < StandardError; end
+end
+
+%w[clock shell units spread table process_tree keeper probe wrk machine metric measurement plot document
+   app bulletin contest
+   servers/passenger servers/puma servers/original servers/rails_server].each { |name| require_relative "harness/#{name}" }
+
+module Bench
+  # In the order of the tables.
+  SERVERS = [Servers::Passenger, Servers::Puma, Servers::Original].freeze
+end
+
+%w[setup server session sample side_by_side report boot idle command].each { |name| require_relative "harness/#{name}" }
+
+exit Bench::Command.run(ARGV) if $PROGRAM_NAME == __FILE__

@@ -1,0 +1,103 @@
+# frozen_string_literal: true
+
+module Bench
+  # One run of wrk: keep-alive connections that each send the next request when the response has arrived (a closed loop).
+  class Wrk
+    Report = Struct.new(:requests, :seconds, :requests_per_second, :p50, :p99, :errors, keyword_init: true) do
+      def error_count
+        errors.values.sum
+      end
+    end
+
+    SECONDS = { "us" => 1e-6, "ms" => 1e-3, "s" => 1.0, "m" => 60.0, "h" => 3600.0 }.freeze
+
+    # Longer than any answer of a healthy server here; past it wrk counts a time-out, and the case fails.
+    TIMEOUT = 10
+    # What wrk may need beyond its duration to finish and print.
+    GRACE = 15
+
+    # One thread of wrk drives far more requests than these servers answer, and leaves them the processor.
+    THREADS = 1
+
+    def self.parse(text)
+      new_report = Report.new(
+        requests: number(text, /^\s*(\d+) requests in /, "the number of requests"),
+        seconds: duration(capture(text, /^\s*\d+ requests in ([\d.]+[a-z]+),/, "the time taken")),
+        requests_per_second: capture(text, %r{^Requests/sec:\s+([\d.]+)}, "requests per second").to_f,
+        p50: duration(capture(text, /^\s+50%\s+(\S+)/, "the 50th percentile")),
+        p99: duration(capture(text, /^\s+99%\s+(\S+)/, "the 99th percentile")),
+        errors: errors(text)
+      )
+      raise Error, "wrk completed no request at all:\n#{text}" if new_report.requests.zero?
+
+      new_report
+    end
+
+    def self.duration(text)
+      match = /\A([\d.]+)(us|ms|s|m|h)\z/.match(text) or raise Error, "wrk printed a time that can't be read: #{text.inspect}"
+      match[1].to_f * SECONDS.fetch(match[2])
+    end
+
+    def self.errors(text)
+      sockets = text[/^\s*Socket errors: (.*)$/, 1].to_s.scan(/(\w+) (\d+)/).to_h { |kind, count| [kind.to_sym, count.to_i] }
+      sockets.merge(status: text[/^\s*Non-2xx or 3xx responses: (\d+)/, 1].to_i).reject { |_, count| count.zero? }
+    end
+
+    def self.number(text, pattern, what)
+      Integer(capture(text, pattern, what), 10)
+    end
+
+    def self.capture(text, pattern, what)
+      text[pattern, 1] or raise Error, "wrk's output does not tell #{what}:\n#{text}"
+    end
+
+    private_class_method :duration, :errors, :number, :capture
+
+    def initialize(url, connections:, duration:)
+      @url = url
+      @connections = connections
+      @duration = duration
+    end
+
+    def command
+      ["wrk", "--latency", "--timeout", "#{TIMEOUT}s", "-t", THREADS.to_s, "-c", @connections.to_s, "-d", "#{@duration}s", @url]
+    end
+
+    def run
+      reader, writer = IO.pipe
+      pid = Process.spawn(*command, out: writer, err: %i[child out], in: File::NULL)
+      writer.close
+      text = read_all(reader)
+      _, status = Process.wait2(pid)
+      pid = nil
+      raise Error, "`#{command.join(' ')}` failed (#{status}):\n#{text}" unless status.success?
+
+      self.class.parse(text)
+    ensure
+      reader&.close
+      finish(pid) if pid
+    end
+
+    private
+
+    def read_all(reader)
+      deadline = Clock.now + @duration + GRACE
+      text = +""
+      loop do
+        raise Error, "wrk did not finish in #{@duration + GRACE} s; it had printed:\n#{text}" unless
+          reader.wait_readable([deadline - Clock.now, 0].max)
+
+        text << reader.readpartial(65_536)
+      rescue EOFError
+        return text
+      end
+    end
+
+    def finish(pid)
+      Process.kill(:KILL, pid)
+      Process.wait(pid)
+    rescue Errno::ESRCH, Errno::ECHILD
+      # It ended by itself in between, which is all that was wanted.
+    end
+  end
+end
