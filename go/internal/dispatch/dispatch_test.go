@@ -1,0 +1,331 @@
+package dispatch
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"passenger/go/internal/link"
+	"passenger/go/internal/link/linktest"
+	"passenger/go/internal/spool"
+)
+
+// bench is a dispatcher with one generation and stand-in workers.
+type bench struct {
+	*testing.T
+	d *Dispatcher
+	g *Generation
+}
+
+func newBench(t *testing.T, maxWaiting int) *bench {
+	t.Helper()
+	d := New(Options{
+		MaxWaiting: maxWaiting,
+		Spool:      spool.Limits{Memory: 1 << 16, File: 1 << 20, Dir: t.TempDir()},
+		Log:        slog.New(slog.DiscardHandler),
+		Pressure:   func() {},
+	})
+	g, err := d.NewGeneration(1, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{t, d, g}
+}
+
+// worker seats a stand-in that answers with the frames of answer; nil kills it.
+func (b *bench) worker(answer func(id uint64) []byte) (*Seat, *linktest.Worker, chan struct{}) {
+	b.Helper()
+	seat, peers, err := b.g.NewSeat(1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &linktest.Worker{Queue: b.g.Queue().WorkersEnd(), Slot: peers[0], Board: b.g.Board(), Index: seat.Slots()[0],
+		Answer: func(_ []byte, id uint64) []byte { return answer(id) }}
+	ended := make(chan struct{})
+	go func() {
+		w.Run()
+		peers[0].Close()
+		close(ended)
+	}()
+	seat.Ready()
+	return seat, w, ended
+}
+
+// finish closes the generation once its workers have left.
+func (b *bench) finish(seats []*Seat, ended ...chan struct{}) {
+	b.Helper()
+	if err := b.g.Drain(); err != nil {
+		b.Error(err)
+	}
+	for _, e := range ended {
+		<-e
+	}
+	for _, s := range seats {
+		s.Close()
+	}
+	if err := b.g.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+func (b *bench) submit() *Call {
+	b.Helper()
+	c := NewCall()
+	c.Reset()
+	c.Request.EndFields()
+	if err := b.d.Submit(c); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func complete(id uint64) []byte {
+	return link.AppendFrame(nil, link.FrameComplete, 200, id, link.HeadPayload(link.AppendHeader(nil, "x", "y"), []byte("hello")))
+}
+
+func TestEveryRequestGetsItsOwnResponse(t *testing.T) {
+	b := newBench(t, 0)
+	answer := func(id uint64) []byte {
+		return link.AppendFrame(nil, link.FrameComplete, 200, id, link.HeadPayload(nil, []byte{byte(id >> 24)}))
+	}
+	s1, _, e1 := b.worker(answer)
+	s2, _, e2 := b.worker(answer)
+	b.d.Serve(b.g)
+	for range 50 {
+		var calls []*Call
+		for range 20 {
+			calls = append(calls, b.submit())
+		}
+		for _, c := range calls {
+			if err := c.Wait(); err != nil || c.Status != 200 || len(c.Body) != 1 || c.Body[0] != byte(c.ID>>24) {
+				t.Fatalf("call %x: status %d, body %v, %v", c.ID, c.Status, c.Body, err)
+			}
+		}
+	}
+	b.finish([]*Seat{s1, s2}, e1, e2)
+}
+
+func TestNoMoreThanCreditGoesToTheSocket(t *testing.T) {
+	b := newBench(t, 0)
+	release := make(chan struct{})
+	seat, _, ended := b.worker(func(id uint64) []byte { <-release; return complete(id) })
+	b.d.Serve(b.g)
+	var calls []*Call
+	for range 10 {
+		calls = append(calls, b.submit())
+	}
+	if s := b.d.Stats(); s.Outstanding != 1+lookAhead || s.Waiting != 9-lookAhead {
+		t.Errorf("with one slot and ten requests: %+v", s)
+	}
+	close(release)
+	for _, c := range calls {
+		if err := c.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	b.finish([]*Seat{seat}, ended)
+}
+
+func TestALineThatIsFullRefuses(t *testing.T) {
+	b := newBench(t, 2)
+	first, second := b.submit(), b.submit() // nobody serves yet
+	c := NewCall()
+	c.Reset()
+	c.Request.EndFields()
+	if err := b.d.Submit(c); err != ErrQueueFull {
+		t.Errorf("the third request gets %v", err)
+	}
+	b.d.Refuse(ErrShuttingDown)
+	for _, c := range []*Call{first, second} {
+		if err := c.Wait(); err != ErrShuttingDown {
+			t.Errorf("a waiting request is refused with %v", err)
+		}
+	}
+	if err := b.d.Submit(c); err != ErrShuttingDown {
+		t.Errorf("a new request is refused with %v", err)
+	}
+	b.finish(nil)
+}
+
+func TestADyingWorkerTakesOnlyItsOwnRequestAlong(t *testing.T) {
+	b := newBench(t, 0)
+	begun := make(chan uint64, 1)
+	victim, _, e1 := b.worker(func(id uint64) []byte { begun <- id; return nil })
+	b.d.Serve(b.g)
+	doomed := b.submit()
+	behind := b.submit()
+	id := <-begun
+	other, _, e2 := b.worker(complete)
+	<-e1
+	victim.Close()
+	if err := doomed.Wait(); err != ErrWorkerDied || doomed.ID != id {
+		t.Errorf("the victim's request gets %v", err)
+	}
+	if err := behind.Wait(); err != nil || behind.Status != 200 {
+		t.Errorf("the next request gets %v", err)
+	}
+	b.finish([]*Seat{other}, e2)
+}
+
+func TestARequestTakenUnseenIsFoundToBeLost(t *testing.T) {
+	b := newBench(t, 0)
+	// This seat's worker receives a message and dies before it can say so.
+	seat, peers, err := b.g.NewSeat(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Ready()
+	b.d.Serve(b.g)
+	c := b.submit()
+	if ids := b.g.Queue().Drain(); len(ids) != 1 {
+		t.Fatalf("took %v", ids)
+	}
+	peers[0].Close()
+	seat.Close()
+	if err := c.Wait(); err != ErrWorkerDied {
+		t.Errorf("the lost request gets %v", err)
+	}
+	b.finish(nil)
+}
+
+func TestAResponseInTheStreamOfADeadWorkerStillCounts(t *testing.T) {
+	b := newBench(t, 0)
+	first := true
+	seat, _, ended := b.worker(func(id uint64) []byte {
+		if first {
+			first = false
+			return complete(id)
+		}
+		return nil
+	})
+	b.d.Serve(b.g)
+	good, doomed := b.submit(), b.submit()
+	<-ended
+	seat.Close()
+	if err := good.Wait(); err != nil {
+		t.Errorf("the answered request gets %v", err)
+	}
+	if err := doomed.Wait(); err != ErrWorkerDied {
+		t.Errorf("the other one gets %v", err)
+	}
+	b.finish(nil)
+}
+
+func TestAStreamedResponseArrivesInPieces(t *testing.T) {
+	for name, end := range map[string]link.FrameType{"ended": link.FrameEnd, "aborted": link.FrameAborted} {
+		b := newBench(t, 0)
+		seat, _, ended := b.worker(func(id uint64) []byte {
+			f := link.AppendFrame(nil, link.FrameHead, 200, id, link.HeadPayload(nil, []byte("one ")))
+			f = link.AppendFrame(f, link.FrameBody, 0, id, []byte("two "))
+			f = link.AppendFrame(f, link.FrameBody, 0, id, []byte("three"))
+			return link.AppendFrame(f, end, 0, id, nil)
+		})
+		b.d.Serve(b.g)
+		for range 3 {
+			c := b.submit()
+			if err := c.Wait(); err != nil {
+				t.Fatal(name, err)
+			}
+			got, err := io.ReadAll(c.Stream)
+			if string(got) != "one two three" || (end == link.FrameEnd) != (err == nil) {
+				t.Errorf("%s: read %q, %v", name, got, err)
+			}
+			c.Close()
+		}
+		b.finish([]*Seat{seat}, ended)
+	}
+}
+
+func TestAReaderThatGoesAwayDoesNotStopTheSlot(t *testing.T) {
+	b := newBench(t, 0)
+	big := make([]byte, 300_000)
+	seat, _, ended := b.worker(func(id uint64) []byte {
+		f := link.AppendFrame(nil, link.FrameHead, 200, id, link.HeadPayload(nil, nil))
+		for range 8 {
+			f = link.AppendFrame(f, link.FrameBody, 0, id, big)
+		}
+		return link.AppendFrame(f, link.FrameEnd, 0, id, nil)
+	})
+	b.d.Serve(b.g)
+	for range 3 {
+		c := b.submit()
+		if err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	b.finish([]*Seat{seat}, ended)
+}
+
+func TestGarbageFromAWorkerIsA502(t *testing.T) {
+	b := newBench(t, 0)
+	seat, _, ended := b.worker(func(id uint64) []byte { return []byte("HTTP/1.1 200 OK\r\n\r\n----") })
+	b.d.Serve(b.g)
+	c := b.submit()
+	if err := c.Wait(); !errors.Is(err, ErrBadResponse) {
+		t.Errorf("the request gets %v", err)
+	}
+	b.finish([]*Seat{seat}, ended)
+}
+
+func TestAnExceptionOfTheAppArrivesWithItsParts(t *testing.T) {
+	b := newBench(t, 0)
+	seat, _, ended := b.worker(func(id uint64) []byte {
+		return link.AppendFrame(nil, link.FrameFailed, 0, id, []byte("RuntimeError\x00boom\x00a.rb:1\nb.rb:2"))
+	})
+	b.d.Serve(b.g)
+	c := b.submit()
+	var app *AppError
+	if err := c.Wait(); !errors.As(err, &app) || app.Class != "RuntimeError" || app.Message != "boom" || app.Backtrace != "a.rb:1\nb.rb:2" {
+		t.Errorf("the request gets %v", err)
+	}
+	b.finish([]*Seat{seat}, ended)
+}
+
+func TestWhatIsLeftAtTheEndIsAnswered(t *testing.T) {
+	b := newBench(t, 0)
+	seat, peers, err := b.g.NewSeat(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Ready()
+	b.d.Serve(b.g)
+	c := b.submit() // no worker will ever take it
+	peers[0].Close()
+	seat.Close()
+	time.AfterFunc(10*time.Millisecond, func() { b.g.FailRest(ErrDrainTimeout) })
+	if err := c.Wait(); err == nil {
+		t.Error("an unanswered request has a response")
+	}
+	b.finish(nil)
+}
+
+func TestClosingAGenerationLeavesNoDescriptor(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	cycle := func() {
+		b := newBench(t, 0)
+		seat, _, ended := b.worker(complete)
+		b.d.Serve(b.g)
+		if err := b.submit().Wait(); err != nil {
+			t.Error(err)
+		}
+		b.finish([]*Seat{seat}, ended)
+	}
+	cycle()
+	before := count()
+	for range 5 {
+		cycle()
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
