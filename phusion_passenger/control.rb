@@ -26,12 +26,6 @@ module PhusionPassenger
       text && decode(text, fds)
     end
 
-    # The next message without its descriptors; it stays to be received.
-    def peek
-      text = Native.peek_message(@fd)
-      text && decode(text, [])
-    end
-
     # Raises Native::Disconnected when the other side has closed.
     def post(verb, fields = {}, fds = [])
       Native.send_message(@fd, [verb, *fields.map { |key, value| "#{key}=#{clean(value)}" }].join("\0"), fds)

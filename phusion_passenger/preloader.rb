@@ -23,9 +23,6 @@ module PhusionPassenger
     CONTROL_FD = 3
     # Milliseconds from the end of the engine to the end of a preloader, which may be in the middle of loading
     HANGUP_GRACE = 900
-    # Set in a preloader that has left a foreign bundle by starting anew
-    RESTARTED = "PASSENGER_PRELOADER_RESTARTED"
-
     # What workers need to know from the engine's hello
     Settings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity)
 
@@ -85,17 +82,23 @@ module PhusionPassenger
       # before those that belong to the parent (which remove its pid file, for example).
       def skip_inherited_exit_handlers
         at_exit do
-          error = $ERROR_INFO || $! # rubocop:disable Style/SpecialGlobalVars
-          status = error.is_a?(SystemExit) ? error.status : (error ? 1 : 0)
-          report_unhandled(error) if status != 0 && !error.is_a?(SystemExit)
+          status = exit_status($!) # rubocop:disable Style/SpecialGlobalVars
           flush_files
           GC.start # finalizers, such as those that remove temporary files
           exit!(status)
         end
       end
 
-      def report_unhandled(error)
-        Log.exception("*** #{error.class} has ended the process", error)
+      # As the process would have ended by itself; exit! leaves out that Ruby reports the error.
+      def exit_status(error)
+        case error
+        when nil then 0
+        when SystemExit then error.status
+        when SignalException then 128 + error.signo
+        else
+          Log.exception("*** #{error.class} has ended the process", error)
+          1
+        end
       end
 
       # exit! leaves out what Ruby would do for files that were written to and not closed.
@@ -119,7 +122,6 @@ module PhusionPassenger
     def run
       ignore_interrupts
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
-      leave_foreign_bundle
       hello = receive_hello or exit
       load(hello)
       @control.post("loaded", "pid" => Process.pid)
@@ -136,16 +138,6 @@ module PhusionPassenger
     def ignore_interrupts
       trap("INT", "IGNORE")
       trap("HUP", "IGNORE")
-    end
-
-    # A process can't change to another bundle, only begin again without any. The hello stays in the socket meanwhile.
-    def leave_foreign_bundle
-      return if @app || ENV.delete(RESTARTED)
-
-      hello = @control.peek or exit
-      return unless Bundle.inherited_from_elsewhere?(hello.fetch("app_root"))
-
-      exec(Bundle.restored_environment.merge(RESTARTED => "1"), RbConfig.ruby, __FILE__, CONTROL_FD => CONTROL_FD)
     end
 
     def receive_hello

@@ -121,7 +121,8 @@ static VALUE close_all(VALUE fds)
     return Qnil;
 }
 
-static VALUE receive_from(int fd, int flags)
+/* receive_message(fd) -> [text, [fd, …]], or nil at the end */
+static VALUE receive_message(VALUE self, VALUE fd)
 {
     VALUE text = rb_str_buf_new(PN_CONTROL_MAX_BYTES);
     VALUE fds;
@@ -133,15 +134,13 @@ static VALUE receive_from(int fd, int flags)
     struct transfer t;
 
     memset(&t, 0, sizeof t);
-    t.fd = fd;
-    t.flags = flags | MSG_CMSG_CLOEXEC;
+    t.fd = NUM2INT(fd);
+    t.flags = MSG_CMSG_CLOEXEC;
     t.message.msg_iov = &part;
     t.message.msg_iovlen = 1;
-    if (!(flags & MSG_PEEK)) {
-        t.message.msg_control = control.bytes;
-        t.message.msg_controllen = sizeof control.bytes;
-    }
-    make_blocking(fd);
+    t.message.msg_control = control.bytes;
+    t.message.msg_controllen = sizeof control.bytes;
+    make_blocking(t.fd);
     run_transfer(&t, receive_blocking);
     if (t.result < 0) {
         if (t.error == ECONNRESET) return Qnil;
@@ -149,8 +148,8 @@ static VALUE receive_from(int fd, int flags)
     }
     if (t.result == 0) return Qnil;
 
-    fds = (flags & MSG_PEEK) ? rb_ary_new() : take_descriptors(&t.message);
-    if ((t.message.msg_flags & MSG_TRUNC) || (!(flags & MSG_PEEK) && (t.message.msg_flags & MSG_CTRUNC))) {
+    fds = take_descriptors(&t.message);
+    if (t.message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         close_all(fds);
         rb_raise(pn_protocol_error, "control message longer than %d bytes or with more than %d descriptors",
                  PN_CONTROL_MAX_BYTES, PN_CONTROL_MAX_DESCRIPTORS);
@@ -158,20 +157,6 @@ static VALUE receive_from(int fd, int flags)
     rb_str_set_len(text, t.result);
     rb_enc_associate(text, rb_utf8_encoding());
     return rb_assoc_new(text, fds);
-}
-
-/* receive_message(fd) -> [text, [fd, …]], or nil at the end */
-static VALUE receive_message(VALUE self, VALUE fd)
-{
-    return receive_from(NUM2INT(fd), 0);
-}
-
-/* peek_message(fd) -> text of the next message, which stays where it is, or nil at the end */
-static VALUE peek_message(VALUE self, VALUE fd)
-{
-    VALUE message = receive_from(NUM2INT(fd), MSG_PEEK);
-
-    return NIL_P(message) ? Qnil : RARRAY_AREF(message, 0);
 }
 
 /* send_message(fd, text, [fd, …]): raises Disconnected when the other side has gone */
@@ -229,6 +214,5 @@ void pn_init_control(void)
     rb_define_module_function(pn_module, "close_fd", close_fd, 1);
     rb_define_module_function(pn_module, "close_on_exec", close_on_exec, 1);
     rb_define_module_function(pn_module, "receive_message", receive_message, 1);
-    rb_define_module_function(pn_module, "peek_message", peek_message, 1);
     rb_define_module_function(pn_module, "send_message", send_message, 3);
 }

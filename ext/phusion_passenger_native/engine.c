@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef int64_t (*start_function)(const char *options, int64_t length, char **error);
 typedef int32_t (*stop_function)(int64_t handle, int32_t force);
@@ -61,7 +62,7 @@ static void load_engine(VALUE library_path)
     engine.stop = (stop_function)symbol(library, path, "passenger_stop");
     engine.restart = (restart_function)symbol(library, path, "passenger_restart");
     engine.version = (version_function)symbol(library, path, "passenger_version");
-    engine.path = ruby_strdup(path);
+    engine.path = strdup(path);
 }
 
 static void require_engine(const char *what)
