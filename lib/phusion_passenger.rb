@@ -40,6 +40,14 @@ module PhusionPassenger
       @early_event_blocks ||= EVENT_NAMES.to_h { |name| [name, []] }
     end
 
+    # The commands of the original Passenger begin with `require "phusion_passenger"` and this call. Where its package is
+    # installed and no `passenger` of this gem is in PATH, `bundle exec passenger` finds the original's command, whose
+    # `require` then finds this file. The person means the gem in the bundle.
+    def locate_directories
+      require_relative "phusion_passenger/foreign_command"
+      ForeignCommand.replace($PROGRAM_NAME, ARGV)
+    end
+
     # Guides for old Rails versions have this call in config.ru. There is nothing to install.
     def install_framework_extensions!(*) = nil
   end
