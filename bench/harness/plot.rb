@@ -110,6 +110,8 @@ module Bench
     end
 
     def whisker(from, to, at)
+      return "" if from == to # A single value has no range.
+
       from = from.round(1)
       to = to.round(1)
       %(<path d="M#{from} #{at - 4}V#{at + 4}M#{from} #{at}H#{to}M#{to} #{at - 4}V#{at + 4}" stroke="#{INK}" fill="none"/>)
