@@ -133,13 +133,13 @@ func (s *supervisor) fill(g *generation) {
 }
 
 func (s *supervisor) startWorker(g *generation) bool {
-	seat, peers, err := g.NewSeat(s.options.ThreadCount)
+	s.spawned++
+	number := s.spawned
+	seat, peers, err := g.NewSeat(s.options.ThreadCount, func() { s.post(slotBroken{number}) })
 	if err != nil {
 		s.log.Error("cannot start an application process", "error", err)
 		return false
 	}
-	s.spawned++
-	number := s.spawned
 	process, err := g.preloader.Spawn(number, seat, peers)
 	if err != nil {
 		s.log.Error("cannot start an application process", "error", err)

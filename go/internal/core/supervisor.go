@@ -68,6 +68,7 @@ type (
 	retryDue      struct{}
 	bootTimedOut  struct{ generation *generation }
 	startTimedOut struct{ worker int }
+	slotBroken    struct{ worker int }
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
 	stopWanted    struct{ ctx context.Context }
@@ -230,6 +231,10 @@ func (s *supervisor) handle(event any) {
 	case startTimedOut:
 		if w := s.workers[e.worker]; w != nil && w.state == pool.WorkerStarting {
 			w.reason = bootError("StartTimeout", "an application process was not ready within "+s.options.StartTimeout.String()+" (start_timeout)")
+			s.kill(w)
+		}
+	case slotBroken:
+		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
 		}
 	case drainTimedOut:

@@ -38,7 +38,7 @@ func newBench(t *testing.T, maxWaiting int) *bench {
 // worker seats a stand-in that answers with the frames of answer; nil kills it.
 func (b *bench) worker(answer func(id uint64) []byte) (*Seat, *linktest.Worker, chan struct{}) {
 	b.Helper()
-	seat, peers, err := b.g.NewSeat(1)
+	seat, peers, err := b.g.NewSeat(1, func() {})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestADyingWorkerTakesOnlyItsOwnRequestAlong(t *testing.T) {
 func TestARequestTakenUnseenIsFoundToBeLost(t *testing.T) {
 	b := newBench(t, 0)
 	// This seat's worker receives a message and dies before it can say so.
-	seat, peers, err := b.g.NewSeat(1)
+	seat, peers, err := b.g.NewSeat(1, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestAnExceptionOfTheAppArrivesWithItsParts(t *testing.T) {
 
 func TestWhatIsLeftAtTheEndIsAnswered(t *testing.T) {
 	b := newBench(t, 0)
-	seat, peers, err := b.g.NewSeat(1)
+	seat, peers, err := b.g.NewSeat(1, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

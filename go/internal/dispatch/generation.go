@@ -72,8 +72,9 @@ type Seat struct {
 }
 
 // NewSeat reserves n slots and starts reading their streams. peers are the
-// workers' ends; the caller passes them on and closes them.
-func (g *Generation) NewSeat(n int) (seat *Seat, peers []*os.File, err error) {
+// workers' ends; the caller passes them on and closes them. broken is called
+// when a worker does not keep to the protocol; it must not block.
+func (g *Generation) NewSeat(n int, broken func()) (seat *Seat, peers []*os.File, err error) {
 	indexes := g.takeSlots(n)
 	if indexes == nil {
 		return nil, nil, fmt.Errorf("the scoreboard has no %d free slots for another application process", n)
@@ -101,7 +102,7 @@ func (g *Generation) NewSeat(n int) (seat *Seat, peers []*os.File, err error) {
 		go func() {
 			defer g.background.Done()
 			defer seat.readers.Done()
-			g.read(index, stream)
+			g.read(index, stream, broken)
 		}()
 	}
 	return seat, peers, nil
@@ -240,16 +241,16 @@ func (g *Generation) Close() error {
 }
 
 // read takes the response frames of one slot until the worker closes it.
-func (g *Generation) read(index int, stream *link.SlotStream) {
+func (g *Generation) read(index int, stream *link.SlotStream, broken func()) {
 	r := reader{g: g, stream: stream}
 	err := r.run()
 	stream.Close()
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		g.d.options.Log.Error("response stream of an application process failed", "generation", g.number, "slot", index, "error", err)
-	}
 	failure := error(ErrWorkerDied)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		// The worker does not keep to the protocol: it cannot be used any more.
+		g.d.options.Log.Error("response stream of an application process failed", "generation", g.number, "slot", index, "error", err)
 		failure = ErrBadResponse
+		defer broken()
 	}
 	if r.call != nil { // in the middle of a response
 		call := r.call
@@ -263,12 +264,10 @@ func (g *Generation) read(index int, stream *link.SlotStream) {
 		return
 	}
 	// Between responses: the slot may have begun a request and not answered.
-	if s := g.board.Slot(index); s.State == link.SlotWorking {
-		if call := g.d.answering(g, s.RequestID); call != nil {
-			g.d.finished(g, call)
-			call.err = failure
-			call.ready <- struct{}{}
-		}
+	if call := g.d.answering(g, g.board.Slot(index).RequestID); call != nil {
+		g.d.finished(g, call)
+		call.err = failure
+		call.ready <- struct{}{}
 	}
 }
 
