@@ -32,6 +32,7 @@ module Bench
 
     # A case that fails does not keep the others from being run.
     def contests(chosen)
+      Wrk.version # Without it there is no use in starting anything.
       labels = labels(servers)
       chosen.map do |contest|
         run = Session.open(@progress) { |session| SideBySide.new(contest, servers, @setup, session).run }

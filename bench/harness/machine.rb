@@ -15,7 +15,7 @@ module Bench
         "Memory" => Units.bytes(memory),
         "Ruby" => Shell.read(ruby, "--version").strip,
         "Rack" => Shell.read(ruby, "-e", 'require "rack"; puts Gem.loaded_specs["rack"].version').strip,
-        "wrk" => wrk
+        "wrk" => Wrk.version
       }
     end
 
@@ -40,12 +40,6 @@ module Bench
 
     def memory
       Integer(File.read("/proc/meminfo")[/^MemTotal:\s+(\d+)/, 1], 10) * 1024
-    end
-
-    # `wrk -v` prints its version and then fails for want of a URL.
-    def wrk
-      output, = Open3.capture2e("wrk", "-v")
-      output[/\Awrk (\S+)/, 1] or raise Error, "can't tell wrk's version from:\n#{output}"
     end
   end
 end

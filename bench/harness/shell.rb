@@ -6,7 +6,7 @@ module Bench
   # Short commands whose output is wanted.
   module Shell
     # What Bundler and RubyGems set up for the harness is none of the servers' business.
-    CLEAN = %w[RUBYOPT RUBYLIB GEM_HOME GEM_PATH BUNDLE_GEMFILE BUNDLE_BIN_PATH BUNDLER_VERSION].to_h { |name| [name, nil] }.freeze
+    CLEAN = %w[RUBYOPT RUBYLIB GEM_HOME GEM_PATH BUNDLE_GEMFILE BUNDLE_BIN_PATH BUNDLER_VERSION BUNDLER_SETUP].to_h { |name| [name, nil] }.freeze
 
     module_function
 

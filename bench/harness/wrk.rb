@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "open3"
+
 module Bench
   # One run of wrk: keep-alive connections that each send the next request when the response has arrived (a closed loop).
   class Wrk
@@ -19,8 +21,16 @@ module Bench
     # One thread of wrk drives far more requests than these servers answer, and leaves them the processor.
     THREADS = 1
 
+    # `wrk -v` prints its version and then fails for want of a URL.
+    def self.version
+      output, = Open3.capture2e("wrk", "-v")
+      output[/\Awrk (\S+)/, 1] or raise Error, "can't tell wrk's version from:\n#{output}"
+    rescue Errno::ENOENT
+      raise Error, "wrk is not there: apt-get install wrk"
+    end
+
     def self.parse(text)
-      new_report = Report.new(
+      report = Report.new(
         requests: number(text, /^\s*(\d+) requests in /, "the number of requests"),
         seconds: duration(capture(text, /^\s*\d+ requests in ([\d.]+[a-z]+),/, "the time taken")),
         requests_per_second: capture(text, %r{^Requests/sec:\s+([\d.]+)}, "requests per second").to_f,
@@ -28,9 +38,9 @@ module Bench
         p99: duration(capture(text, /^\s+99%\s+(\S+)/, "the 99th percentile")),
         errors: errors(text)
       )
-      raise Error, "wrk completed no request at all:\n#{text}" if new_report.requests.zero?
+      raise Error, "wrk completed no request at all:\n#{text}" if report.requests.zero?
 
-      new_report
+      report
     end
 
     def self.duration(text)
