@@ -437,8 +437,10 @@ static size_t body_length(VALUE body)
     return total;
 }
 
+/* pwrite leaves the position at 0, where a reader of the descriptor starts. */
 static void write_memfd(int fd, VALUE body)
 {
+    off_t offset = 0;
     long i;
 
     for (i = 0; i < RARRAY_LEN(body); i++) {
@@ -446,7 +448,7 @@ static void write_memfd(int fd, VALUE body)
         size_t done = 0, length = (size_t)RSTRING_LEN(part);
 
         while (done < length) {
-            ssize_t written = write(fd, RSTRING_PTR(part) + done, length - done);
+            ssize_t written = pwrite(fd, RSTRING_PTR(part) + done, length - done, offset);
 
             if (written < 0) {
                 int error = errno;
@@ -456,6 +458,7 @@ static void write_memfd(int fd, VALUE body)
                 rb_syserr_fail(error, "response body: writing to memory");
             }
             done += (size_t)written;
+            offset += written;
         }
     }
 }
