@@ -51,6 +51,11 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 			defer c.Close()
 			return lengthMismatch(declared, c.FileLength)
 		}
+		// The position is shared with the worker that wrote the file.
+		if _, err := c.File.Seek(0, io.SeekStart); err != nil {
+			defer c.Close()
+			return fmt.Errorf("the descriptor that the application process gave as the body: %w", err)
+		}
 		static.SendFile(x.Ctx, &static.File{File: c.File, Size: c.FileLength})
 	default:
 		e.respondStream(x, c, declared, bodiless)

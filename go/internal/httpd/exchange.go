@@ -45,9 +45,9 @@ type Exchange struct {
 	// ContentType is nil if there was none.
 	ContentType []byte
 
-	names  []byte // backing store of Field.Name
-	server []byte
-	port   []byte
+	names   []byte // backing store of Field.Name
+	chunked bool   // Transfer-Encoding was sent
+	sized   bool   // Content-Length was sent
 }
 
 // ParseError is a request that cannot be served; Status is what the client gets.
@@ -61,6 +61,7 @@ func (e *ParseError) Error() string { return e.Reason }
 func bad(reason string) error { return &ParseError{http.StatusBadRequest, reason} }
 
 var (
+	protocolHTTP1   = []byte("HTTP/1.")
 	methodConnect   = []byte("CONNECT")
 	headerProxy     = []byte("HTTP_PROXY")
 	prefixHTTP      = []byte("HTTP_")
@@ -81,14 +82,21 @@ func (x *Exchange) parse(ctx *fasthttp.RequestCtx, conn *Conn) error {
 	x.HTTP11 = h.IsHTTP11()
 	x.Host, x.ContentType = nil, nil
 	x.HTTPS = ctx.IsTLS()
+	x.chunked, x.sized = false, false
 	x.Fields = x.Fields[:0]
 	x.names = x.names[:0]
 
+	if !bytes.HasPrefix(x.Protocol, protocolHTTP1) {
+		return &ParseError{http.StatusHTTPVersionNotSupported, "this server speaks HTTP/1.0 and HTTP/1.1"}
+	}
 	if bytes.Equal(x.Method, methodConnect) {
 		return &ParseError{http.StatusMethodNotAllowed, "CONNECT is for proxies; this server is none"}
 	}
 	if err := x.parseFields(h.RawHeaders()); err != nil {
 		return err
+	}
+	if x.chunked && x.sized {
+		return bad("both Transfer-Encoding and Content-Length (RFC 9112 §6.1)")
 	}
 	if err := x.parseTarget(h.RequestURI()); err != nil {
 		return err
@@ -155,7 +163,15 @@ func (x *Exchange) addField(name, value []byte) error {
 	key := link.LookupEnvKey(env)
 	if key == 0 {
 		switch {
-		case bytes.Equal(env, headerProxy), bytes.Equal(env, nameLength), bytes.Equal(env, nameTransferEnc), bytes.Equal(env, nameTrailer):
+		case bytes.Equal(env, nameTransferEnc):
+			x.names = x.names[:start]
+			x.chunked = true
+			return nil
+		case bytes.Equal(env, nameLength):
+			x.names = x.names[:start]
+			x.sized = true
+			return nil
+		case bytes.Equal(env, headerProxy), bytes.Equal(env, nameTrailer):
 			x.names = x.names[:start]
 			return nil
 		case bytes.Equal(env, nameType):
