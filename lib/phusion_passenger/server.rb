@@ -17,13 +17,13 @@ module PhusionPassenger
 
     attr_reader :url
 
-    # options::          what the engine is told
+    # engine::           not started yet
     # shutdown_timeout:: seconds
     # interactive::      whether a terminal that goes away ends the server
-    # on_event::         called with each Engine::Event, and with an event :stopping (text: the signal's way of stopping,
-    #                    "drain" or "force") when the server begins to stop
-    def initialize(options, shutdown_timeout:, interactive: $stdin.tty?, &on_event)
-      @engine = Engine.new(options)
+    # on_event::         called with each Engine::Event, and with an event :stopping (text: "drain" or "force") when the
+    #                    server begins to stop
+    def initialize(engine, shutdown_timeout:, interactive: $stdin.tty?, &on_event)
+      @engine = engine
       @shutdown_timeout = shutdown_timeout
       @interactive = interactive
       @on_event = on_event || proc {}
@@ -83,10 +83,17 @@ module PhusionPassenger
         ready, = IO.select([@engine.events, @wake_reader], nil, nil, seconds_left)
         raise Engine::Error, "the engine did not stop within #{@shutdown_timeout + STOP_GRACE} seconds" unless ready
 
-        obey(@wake_reader.read_nonblock(64)) if ready.include?(@wake_reader)
-        @engine.read_events.each { |event| note(event) } if ready.include?(@engine.events)
+        read_events if ready.include?(@engine.events)
+        obey(@wake_reader.read_nonblock(64)) if ready.include?(@wake_reader) && !@stopped
       end
       @exit_code
+    end
+
+    def read_events
+      @engine.read_events.each { |event| note(event) }
+    rescue Engine::Error
+      @stopped = true # there is nothing left to stop
+      raise
     end
 
     def obey(bytes)

@@ -73,13 +73,13 @@ module PhusionPassenger
           @err = @err.dup
           @console.redirect_streams(@settings[:log_file])
         end
-        Server.new(engine_options, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }.run
+        Server.new(engine, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }.run
       ensure
         @pid_file&.release
       end
 
-      def engine_options
-        @settings.to_engine.merge(integration_mode: "standalone", log_to_stdout: false)
+      def engine
+        Engine.new(@settings.to_engine.merge(integration_mode: "standalone", log_to_stdout: false))
       end
 
       def report(event)

@@ -59,7 +59,7 @@ module PhusionPassenger
           log_to_stdout: launch.log_to_stdout?
         )
         options[:log_file] = @log_file if @log_file
-        Server.new(options, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }
+        Server.new(Engine.new(options), shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }
       end
 
       # The child must not find open database connections, nor should this process keep any: it will never use them.

@@ -1,0 +1,124 @@
+# frozen_string_literal: true
+
+require "tmpdir"
+require_relative "../../../lib/phusion_passenger/settings"
+
+RSpec.describe PhusionPassenger::Settings do
+  def layer(values, base: "/base") = described_class::Layer.new(values, {}, base)
+
+  def settings(*layers, app_root: "/srv/app", env: {})
+    described_class.new(app_root: app_root, layers: layers, env: env)
+  end
+
+  def environment_layer(env) = described_class.environment_layer(PhusionPassenger::Options::TABLE, env: env, base: "/base")
+
+  describe "precedence" do
+    it "prefers the command line to the environment and the environment to the default" do
+      from_environment = environment_layer({ "PASSENGER_PORT" => "4000", "PASSENGER_MAX_POOL_SIZE" => "3" })
+      resolved = settings(from_environment, layer({ port: "5000" }))
+
+      expect([resolved[:port], resolved[:max_pool_size], resolved[:min_instances]]).to eq([5000, 3, 1])
+    end
+
+    it "ignores environment variables that are empty" do
+      expect(settings(environment_layer({ "PASSENGER_PORT" => "" }))[:port]).to eq(3000)
+    end
+
+    it "knows options with two names under both in the environment" do
+      expect(settings(environment_layer({ "PASSENGER_RACKUP" => "other.ru" }))[:startup_file]).to eq("/base/other.ru")
+      expect(settings(environment_layer({ "PASSENGER_STARTUP_FILE" => "x.ru" }))[:startup_file]).to eq("/base/x.ru")
+    end
+
+    it "names the environment variable in the message about its value" do
+      expect { settings(environment_layer({ "PASSENGER_PORT" => "x" })) }
+        .to raise_error(PhusionPassenger::OptionError, /\APASSENGER_PORT must be a whole number/)
+    end
+
+    it "takes the environment from the first variable that names it, unless an option does" do
+      env = { "RAILS_ENV" => "production" }
+      expect(settings(env: env)[:environment]).to eq("production")
+      expect(settings(layer({ environment: "staging" }), env: env)[:environment]).to eq("staging")
+    end
+  end
+
+  describe "defaults that depend on the application" do
+    it "places the rackup file, the public directory and the restart directory in the application's directory" do
+      resolved = settings
+      expect([resolved[:startup_file], resolved[:static_files_dir], resolved[:restart_dir]])
+        .to eq(%w[/srv/app/config.ru /srv/app/public /srv/app/tmp])
+    end
+
+    it "takes a relative restart directory as the application's, other relative paths as those of the place they are in" do
+      resolved = settings(layer({ restart_dir: "state", static_files_dir: "www" }))
+      expect([resolved[:restart_dir], resolved[:static_files_dir]]).to eq(%w[/srv/app/state /base/www])
+    end
+
+    it "shows friendly error pages in development only, unless told otherwise" do
+      pages = [{}, { environment: "production" }, { environment: "production", friendly_error_pages: true }]
+      expect(pages.map { |values| settings(layer(values))[:friendly_error_pages] }).to eq([true, false, true])
+    end
+
+    it "keeps the pid file in tmp/pids if that exists and in the application's directory if not" do
+      Dir.mktmpdir do |root|
+        expect(settings(app_root: root)[:pid_file]).to eq("#{root}/passenger.3000.pid")
+        FileUtils.mkdir_p("#{root}/tmp/pids")
+        expect(settings(app_root: root)[:pid_file]).to eq("#{root}/tmp/pids/passenger.3000.pid")
+      end
+    end
+
+    it "names pid and log file of a server on a socket without a port" do
+      resolved = settings(layer({ socket_file: "/run/app.sock" }))
+      expect(resolved[:pid_file]).to eq("/srv/app/passenger.pid")
+      expect(PhusionPassenger::Options.default_log_file(resolved)).to eq("/srv/app/passenger.log")
+    end
+  end
+
+  describe "the place to listen" do
+    it "is a socket or an address, not both from one source" do
+      expect { settings(layer({ socket_file: "/a", port: "80" })) }
+        .to raise_error(PhusionPassenger::OptionError, /--socket and --address\/--port can't be used together/)
+    end
+
+    it "is what the stronger source says" do
+      expect(settings(layer({ port: "80" }), layer({ socket_file: "/a" }))[:socket_file]).to eq("/a")
+      expect(settings(layer({ socket_file: "/a" }), layer({ port: "80" }))[:socket_file]).to be_nil
+    end
+
+    {
+      "localhost" => "127.0.0.1", "LOCALHOST" => "127.0.0.1", "0.0.0.0" => "0.0.0.0", "::1" => "::1", "[::1]" => "::1"
+    }.each do |given, expected|
+      it("makes #{given} the address #{expected}") { expect(settings(layer({ address: given }))[:address]).to eq(expected) }
+    end
+
+    it "says so when a host name has no address" do
+      expect { settings(layer({ address: "no-such-host.invalid" })) }
+        .to raise_error(PhusionPassenger::OptionError, /\Acan't listen on "no-such-host.invalid": \S/)
+    end
+  end
+
+  it "refuses more processes to keep than processes to have" do
+    expect { settings(layer({ min_instances: 3, max_pool_size: 2 })) }
+      .to raise_error(PhusionPassenger::OptionError, "min-instances (3) can't be larger than max-pool-size (2)")
+  end
+
+  it "treats standard output as no log file" do
+    expect(settings(layer({ log_file: "/dev/stdout" }))[:log_file]).to be_nil
+  end
+
+  describe "what the engine is told" do
+    it "is every option that concerns it, and the application's directory" do
+      expect(settings.to_engine.keys).to contain_exactly(
+        :address, :port, :environment, :startup_file, :max_pool_size, :min_instances, :thread_count, :start_timeout,
+        :shutdown_timeout, :max_request_queue_size, :max_preloader_idle_time, :friendly_error_pages, :static_files_dir,
+        :restart_dir, :app_root
+      )
+    end
+
+    it "includes every key that the engine requires" do
+      source = File.read(File.expand_path("../../../go/internal/config/options.go", __dir__))
+      required = source.scan(/p\.(?:number|seconds)\("(\w+)"/).flatten
+      expect(required).not_to be_empty
+      expect(settings.to_engine.keys.map(&:to_s)).to include(*required)
+    end
+  end
+end
