@@ -3,7 +3,7 @@
 require "json"
 require "rspec"
 
-%w[deadline proc_fs suite http_client server peers apps serving].each { |file| require_relative "support/#{file}" }
+%w[deadline proc_fs suite http_client server peers apps serving gates load].each { |file| require_relative "support/#{file}" }
 
 RSpec.configure do |config|
   config.disable_monkey_patching!
@@ -16,17 +16,21 @@ RSpec.configure do |config|
 
   config.before(:suite) { Harness::Suite.start }
 
-  # The output of every command that was running while an example failed is kept.
+  # The logs of every command that was running while an example failed are kept.
   config.after do |example|
     next unless example.exception
 
     Harness::Command.running.each do |command|
-      kept = Harness::Suite.keep(command.output_path, name: "#{example.id.gsub(/[^\w]+/, "-")}-#{command.name}.log")
-      warn "\noutput of #{command.name} during the failed example: #{kept}"
+      command.output_paths.select { |path| File.size?(path) }.each do |path|
+        name = "#{example.full_description[0, 80].gsub(/[^\w]+/, "-")}.#{command.name}-#{File.basename(path)}"
+        Harness::Suite.keep(path, name: name)
+      end
     end
   end
 
   config.after(:suite) do
+    kept = Harness::Suite.kept
+    puts "\n\nLogs of the failed examples, in #{Harness::Suite::FAILURES}:\n  #{kept.join("\n  ")}" if kept.any?
     left = Harness::Suite.leftovers
     Harness::Suite.sweep
     raise "the suite left behind:\n  #{left.join("\n  ")}" if left.any?

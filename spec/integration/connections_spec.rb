@@ -112,7 +112,7 @@ RSpec.describe "connections" do
     it "stay open when the client asks for it and the length is known" do
       server.connect do |client|
         3.times do
-          response = client.get("/array", version: "1.0", "Connection" => "keep-alive")
+          response = client.get("/each-with-length", version: "1.0", "Connection" => "keep-alive")
           expect(response).to have_attributes(status: 200, body: "onetwothree", framing: :length)
           expect(response["connection"]).to match(/\Akeep-alive\z/i)
         end

@@ -40,8 +40,9 @@ module Harness
       @output_path && File.exist?(@output_path) ? File.read(@output_path, encoding: "UTF-8").scrub : ""
     end
 
-    def output_path
-      @output_path
+    # The files that tell what happened.
+    def output_paths
+      [@output_path]
     end
 
     def running?
@@ -194,6 +195,10 @@ module Harness
       File.exist?(log_path) ? File.read(log_path, encoding: "UTF-8").scrub : ""
     end
 
+    def output_paths
+      super + [log_path]
+    end
+
     # All that the server has said, wherever it said it.
     def said
       output + log
@@ -204,11 +209,11 @@ module Harness
     end
 
     def workers
-      processes.select { |member| ProcFS.title(member)&.match?(/\Apassenger worker\b/i) }
+      processes.select { |member| ProcFS.title(member)&.start_with?("Passenger RubyApp: ") }
     end
 
     def preloader
-      processes.find { |member| ProcFS.title(member)&.match?(/\Apassenger preloader\b/i) }
+      processes.find { |member| ProcFS.title(member)&.start_with?("Passenger AppPreloader: ") }
     end
 
     def stop(signal = :TERM)

@@ -71,11 +71,15 @@ module Harness
                   .map { |name| "socket #{name}" }
       end
 
-      def keep(path, name: File.basename(path))
+      # Copies a log to where it outlives the run.
+      def keep(path, name:)
         FileUtils.mkdir_p(FAILURES)
-        target = File.join(FAILURES, name)
-        FileUtils.cp(path, target) if File.exist?(path)
-        target
+        FileUtils.cp(path, File.join(FAILURES, name))
+        kept << name
+      end
+
+      def kept
+        @kept ||= []
       end
 
       # Ends what is left, so that one defect does not cost the machine; it has been reported by then.
