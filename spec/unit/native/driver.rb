@@ -50,7 +50,8 @@ class SlotDriver
   attr_reader :slots, :queue
 
   def initialize(slots: 1, template: TEMPLATE)
-    @queue, @queue_end = Native.socketpair(:seqpacket)
+    queue, @queue_end = Native.socketpair(:seqpacket)
+    @queue = UNIXSocket.for_fd(queue)
     @board = anonymous_file
     @board.truncate(64 * slots)
     board = Native::Scoreboard.new(@board.fileno)
@@ -78,8 +79,7 @@ class SlotDriver
   end
 
   def end_queue
-    Native.close_fd(@queue) if @queue
-    @queue = nil
+    @queue.close
   end
 
   # Puts a request into the queue and returns its id.
@@ -88,11 +88,14 @@ class SlotDriver
     id = (@sequence << 24) | 1
     flags |= 1 if file
     message = encode(REQUEST.merge(environment), id, flags, body_length || (file ? file.size : body.bytesize)) + body.b
-    put(message, file ? [file.fileno] : [])
+    put(message, file ? [file] : [])
     id
   end
 
-  def put(message, descriptors = []) = Native.send_message(@queue, message, descriptors)
+  def put(message, files = [])
+    rights = Socket::AncillaryData.unix_rights(*files.map(&:to_io)) unless files.empty?
+    @queue.sendmsg(message, 0, nil, *rights)
+  end
 
   # The env of a request that is put and received at once.
   def receive(...)

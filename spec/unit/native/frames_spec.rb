@@ -36,7 +36,7 @@ RSpec.describe "Golden frames" do
       body = Tempfile.new("body")
       body.write("x" * 1_048_576)
       body.rewind
-      driver.put(golden("request_body_fd"), [body.fileno])
+      driver.put(golden("request_body_fd"), [body])
       env = slot.receive
       expect(env).to include(**connection, "REQUEST_METHOD" => "PUT", "rack.url_scheme" => "https", "HTTPS" => "on")
       expect(env["rack.input"].read.bytesize).to eq(1_048_576)
