@@ -4,13 +4,18 @@
 # numbers of passed, failed and skipped tests, appended to the file that TALLY names.
 #   ruby bin/lib/go_test.rb TALLY ARGUMENTS…
 
+require "io/wait"
 require "json"
+
+# Seconds without a word after which it is said which packages are being tested.
+QUIET = 20
 
 tally_path, *arguments = ARGV
 passed = failed = skipped = 0
 output = Hash.new { |hash, key| hash[key] = +"" }
 failed_in = Hash.new(0)
 tests_in = Hash.new(0)
+running = []
 
 finished = lambda do |event|
   package, test = event.values_at("Package", "Test")
@@ -33,28 +38,46 @@ finished = lambda do |event|
   if event["Action"] == "fail" && failed_in[package].zero?
     failed += 1
     puts output[package]
-    output.each { |(name, running), text| puts "#{running} had not finished:", text if name == package && running }
+    output.each { |(name, test_name), text| puts "#{test_name} had not finished:", text if name == package && test_name }
   end
   verdict = { "pass" => "ok", "fail" => "FAIL", "skip" => "none" }.fetch(event["Action"])
   puts format("  %-4s %s (%s, %.1f s)", verdict, package, "#{tests_in[package]} tests", event["Elapsed"] || 0)
 end
 
+# What the go command itself has to say (a wrong flag, a broken module) is no JSON.
+read = lambda do |line|
+  next puts(line) unless line.start_with?("{")
+
+  event = JSON.parse(line)
+  package = event["Package"]
+  case event["Action"]
+  when "start" then running << package
+  when "output" then output[event["Test"] ? [package, event["Test"]] : package] << event["Output"]
+  when "build-output" then print event["Output"]
+  when "pass", "fail", "skip"
+    running.delete(package) unless event["Test"]
+    finished.call(event)
+  end
+end
+
 status = IO.popen(["go", "test", "-json", *arguments], chdir: File.expand_path("../..", __dir__)) do |pipe|
-  pipe.each_line do |line|
-    # What the go command itself has to say (a wrong flag, a broken module) is no JSON.
-    unless line.start_with?("{")
-      puts line
+  # IO#gets would hide in its buffer what wait_readable is asked about; so lines are put together here.
+  rest = +""
+  until pipe.closed?
+    unless pipe.wait_readable(QUIET)
+      puts "  still running: #{running.empty? ? "the compiler" : running.join(", ")}"
+      $stdout.flush
       next
     end
-    event = JSON.parse(line)
-    case event["Action"]
-    when "output" then output[event["Test"] ? event.values_at("Package", "Test") : event["Package"]] << event["Output"]
-    when "build-output" then print event["Output"]
-    when "pass", "fail", "skip" then finished.call(event)
+    begin
+      rest << pipe.readpartial(65_536)
+    rescue EOFError
+      pipe.close
     end
+    while (line = rest.slice!(/.*\n/)) do read.call(line) end
     $stdout.flush
   end
-  pipe.close
+  read.call(rest) unless rest.empty?
   $?
 end
 
