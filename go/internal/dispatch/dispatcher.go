@@ -12,9 +12,10 @@ import (
 
 // lookAhead is how many requests beyond its slots a generation may hold in
 // its queue socket, per slot: a worker that finishes finds its next request
-// there without anyone being woken. What is in the socket cannot be taken
+// there without anyone being woken. Measured with a hello-world app, four are
+// worth a tenth in requests/s over one; what is in the socket cannot be taken
 // back, so it is as little as does that.
-const lookAhead = 1
+const lookAhead = 4
 
 // Options of a Dispatcher.
 type Options struct {

@@ -34,6 +34,7 @@ const sendfilePiece = 4 << 20
 // Conn is a client's connection.
 type Conn struct {
 	net.Conn
+	raw *rawIO
 	remoteAddr, remotePort string
 	localAddr, localPort   string
 
@@ -42,11 +43,15 @@ type Conn struct {
 	readDeadline  time.Time
 }
 
-func newConn(c net.Conn) *Conn {
-	conn := &Conn{Conn: c}
+func newConn(c net.Conn) (*Conn, error) {
+	raw, err := newRawIO(c)
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{Conn: c, raw: raw}
 	conn.remoteAddr, conn.remotePort = splitAddr(c.RemoteAddr())
 	conn.localAddr, conn.localPort = splitAddr(c.LocalAddr())
-	return conn
+	return conn, nil
 }
 
 // splitAddr renders an address for REMOTE_ADDR and the like. A Unix socket
@@ -70,7 +75,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 		}
 	}
-	return c.Conn.Read(p)
+	return c.raw.read(p)
 }
 
 // beginBody and endBody bracket the time in which Read belongs to a body.
@@ -93,10 +98,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return written, err
 		}
 		piece := p[written:]
-		if len(piece) > sendfilePiece {
-			piece = piece[:sendfilePiece]
+		if len(piece) > rawIOMax {
+			piece = piece[:rawIOMax]
 		}
-		n, err := c.Conn.Write(piece)
+		n, err := c.raw.write(piece)
 		written += n
 		if err != nil || written == len(p) {
 			return written, err
@@ -167,7 +172,12 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(c), nil
+	conn, err := newConn(c)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // RemoteHost is the client's address, without port.

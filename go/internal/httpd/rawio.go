@@ -1,0 +1,98 @@
+package httpd
+
+import (
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+)
+
+// rawIOMax is the largest piece that rawIO moves in one system call, in bytes.
+// It bounds the time for which the call keeps its processor from the scheduler.
+const rawIOMax = 64 << 10
+
+// rawIO reads and writes a socket without telling the scheduler about the
+// system calls. They do not block, and a scheduler that takes the processor
+// away in the middle of each, as it does with ordinary ones on a busy machine,
+// costs more than it gains.
+type rawIO struct {
+	conn      syscall.RawConn
+	readOnce  func(fd uintptr) bool
+	writeOnce func(fd uintptr) bool
+	in, out   transfer
+}
+
+type transfer struct {
+	buf   []byte
+	n     int
+	errno syscall.Errno
+}
+
+func newRawIO(c net.Conn) (*rawIO, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, os.ErrInvalid
+	}
+	conn, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	r := &rawIO{conn: conn}
+	r.readOnce = func(fd uintptr) bool { return r.in.try(syscall.SYS_READ, fd) }
+	r.writeOnce = func(fd uintptr) bool { return r.out.try(syscall.SYS_WRITE, fd) }
+	return r, nil
+}
+
+// try makes the call; false: the socket is not ready.
+func (t *transfer) try(call, fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(&t.buf[0])), uintptr(len(t.buf)))
+		switch errno {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return false
+		}
+		t.n, t.errno = int(n), errno
+		return true
+	}
+}
+
+func (r *rawIO) read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	r.in.buf = p
+	err := r.conn.Read(r.readOnce)
+	r.in.buf = nil
+	runtime.KeepAlive(p)
+	switch {
+	case err != nil:
+		return 0, err
+	case r.in.errno != 0:
+		return 0, os.NewSyscallError("read", r.in.errno)
+	case r.in.n == 0:
+		return 0, io.EOF
+	}
+	return r.in.n, nil
+}
+
+func (r *rawIO) write(p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		r.out.buf = p[written:]
+		err := r.conn.Write(r.writeOnce)
+		r.out.buf = nil
+		if err != nil {
+			return written, err
+		}
+		if r.out.errno != 0 {
+			return written, os.NewSyscallError("write", r.out.errno)
+		}
+		written += r.out.n
+	}
+	runtime.KeepAlive(p)
+	return written, nil
+}
