@@ -35,10 +35,10 @@ module PhusionPassenger
       private
 
       def serve(&block)
-        launch = LaunchSettings.new(@options)
+        launch = settings
         launch.warnings.each { |warning| warn("passenger: #{warning}") }
         @settings = launch.settings
-        Dir.chdir(@settings.app_root) if launch.background?
+        Dir.chdir(@settings.app_root) if @options[:daemonize]
         @log_file = launch.log_file
         @console.redirect_streams(@log_file) if @log_file
         Engine.load_native
@@ -49,6 +49,15 @@ module PhusionPassenger
           end_preloader
           raise
         end
+      end
+
+      # In the background nobody would see the complaint about an option.
+      def settings
+        LaunchSettings.new(@options)
+      rescue OptionError
+        log = LaunchSettings.emergency_log_file(@options)
+        @console.redirect_streams(log) if log
+        raise
       end
 
       def server(launch)

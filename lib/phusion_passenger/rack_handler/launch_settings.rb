@@ -17,6 +17,9 @@ module PhusionPassenger
       # Names of Rack's and of other servers for our options.
       SYNONYMS = { Port: :port, Host: :address, threads: :thread_count, Threads: :thread_count }.freeze
 
+      # How to call them in a message.
+      PLACES = { Port: "the port", Host: "the address" }.freeze
+
       # Options of Rack and Rails that are not meant for handlers, or that this class reads itself.
       FRAMEWORK_OPTIONS = %i[
         AccessLog DoNotReverseLookup app builder caching config daemonize debug early_hints environment heapfile include
@@ -25,20 +28,43 @@ module PhusionPassenger
 
       attr_reader :settings, :warnings
 
+      class << self
+        # Where a complaint about the options themselves goes; nil: to the terminal.
+        def emergency_log_file(options)
+          return unless background?(options)
+
+          base = working_directory(options)
+          File.join(File.directory?("#{base}/log") ? "#{base}/log" : base, "passenger.log")
+        end
+
+        # Rack has put the process into the background and connected the standard streams to nothing (`rails server -d`,
+        # `rackup -D`).
+        def background?(options) = options[:daemonize] && options[:daemonize] != :noclose ? true : false
+
+        # Rack has changed to / on the way into the background.
+        def working_directory(options)
+          here = Dir.pwd
+          rails_root || LogicalPath.of(options[:daemonize] && here == "/" ? LOADED_IN : here)
+        end
+
+        def rails_root
+          root = ::Rails.root if defined?(::Rails) && ::Rails.respond_to?(:root)
+          root && LogicalPath.of(root.to_s)
+        end
+      end
+
       def initialize(options)
         @options = options
         @warnings = unknown_options
-        @base = working_directory
+        @base = self.class.working_directory(options)
         @settings = Settings.new(app_root: app_root, layers: layers)
       end
 
-      # Rack has put the process into the background (`rails server -d`, `rackup -D`).
-      def background? = @options[:daemonize] ? true : false
+      def background? = self.class.background?(@options)
 
-      # nil: the standard streams stay what they are. In the background Rack has connected them to nothing, unless it was
-      # told not to.
+      # nil: the standard streams stay what they are.
       def log_file
-        @settings[:log_file] || (background? && @options[:daemonize] != :noclose ? Options.default_log_file(@settings) : nil)
+        @settings[:log_file] || (background? ? Options.default_log_file(@settings) : nil)
       end
 
       # Rails shows its log in the terminal in development; processes that are started later must do the same.
@@ -49,7 +75,7 @@ module PhusionPassenger
       def layers
         supplied, assumed = handler_options.partition { |key, _| supplied?(key) }
         [
-          layer(development_defaults),
+          development_layer,
           layer(assumed),
           Settings.environment_layer(Options.for(:rack_handler), base: @base),
           layer(supplied),
@@ -62,9 +88,6 @@ module PhusionPassenger
         places = pairs.to_h { |key, _| [SYNONYMS.fetch(key, key), PLACES.fetch(key, "option #{key}")] }
         Settings::Layer.new(named, places, @base)
       end
-
-      PLACES = { Port: "the port", Host: "the address", thread_default: "RAILS_MAX_THREADS" }.freeze
-      private_constant :PLACES
 
       def handler_options
         @options.select { |key, value| option(key) && !value.nil? && value != "" }
@@ -81,11 +104,12 @@ module PhusionPassenger
         typed.nil? || typed.include?(key) || !%i[Port Host].include?(key)
       end
 
-      def development_defaults
-        return {} unless environment == "development"
+      def development_layer
+        return layer({}) unless environment == "development"
 
         threads = ENV["RAILS_MAX_THREADS"].to_s
-        { max_pool_size: 1, thread_count: threads.empty? ? DEVELOPMENT_THREADS : threads }
+        Settings::Layer.new({ max_pool_size: 1, thread_count: threads.empty? ? DEVELOPMENT_THREADS : threads },
+                            { thread_count: "RAILS_MAX_THREADS" }, @base)
       end
 
       # Rails' own choice comes first: it has loaded the application by it. `rackup` always names an environment, which is
@@ -95,24 +119,13 @@ module PhusionPassenger
         Options.environment_from(ENV)
       end
 
-      def rails_root
-        root = ::Rails.root if defined?(::Rails) && ::Rails.respond_to?(:root)
-        root && LogicalPath.of(root.to_s)
-      end
-
-      # Rack has changed to / on the way into the background.
-      def working_directory
-        here = Dir.pwd
-        rails_root || (background? && here == "/" ? LogicalPath.of(LOADED_IN) : LogicalPath.of(here))
-      end
-
       def startup_file
         File.expand_path(@options[:config] || "config.ru", @base)
       end
 
       # config.ru lies in the application's directory; another rackup file may lie anywhere.
       def app_root
-        return @base if rails_root || File.basename(startup_file) != "config.ru" || !File.file?(startup_file)
+        return @base if self.class.rails_root || File.basename(startup_file) != "config.ru" || !File.file?(startup_file)
 
         LogicalPath.of(File.dirname(startup_file))
       end
