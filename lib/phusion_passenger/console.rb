@@ -10,6 +10,11 @@ module PhusionPassenger
       @colour = out.tty? && ENV["NO_COLOR"].to_s.empty? && ENV["TERM"] != "dumb"
     end
 
+    # Says nothing from now on.
+    def mute
+      @out = File.open(File::NULL, "w")
+    end
+
     # Makes what the server and the application print go to a file. The standard streams themselves are turned over, as
     # the application's processes inherit those; the console stays where it was.
     def redirect_streams(log_file)
@@ -44,7 +49,7 @@ module PhusionPassenger
       @out.puts(*lines)
       @out.flush
     rescue Errno::EIO, Errno::EPIPE
-      @out = File.open(File::NULL, "w")
+      mute
     end
 
     def bold(text) = paint(text, 1)

@@ -38,6 +38,7 @@ module PhusionPassenger
         launch = settings
         launch.warnings.each { |warning| warn("passenger: #{warning}") }
         @settings = launch.settings
+        @console.mute if launch.silent?
         Dir.chdir(@settings.app_root) if @options[:daemonize]
         @log_file = launch.log_file
         @console.redirect_streams(@log_file) if @log_file

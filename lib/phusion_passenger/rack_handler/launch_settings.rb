@@ -22,7 +22,7 @@ module PhusionPassenger
 
       # Options of Rack and Rails that are not meant for handlers, or that this class reads itself.
       FRAMEWORK_OPTIONS = %i[
-        AccessLog DoNotReverseLookup app builder caching config daemonize debug early_hints environment heapfile include
+        AccessLog DoNotReverseLookup Silent Verbose app builder caching config daemonize debug early_hints environment heapfile include
         log_stdout pid profile_file profile_mode quiet require restart_cmd server user_supplied_options warn
       ].freeze
 
@@ -67,6 +67,9 @@ module PhusionPassenger
         @settings[:log_file] || (background? ? Options.default_log_file(@settings) : nil)
       end
 
+      # A test suite that runs the server itself wants no greeting (`Silent: true`, `rackup -q`).
+      def silent? = [@options[:Silent], @options[:quiet]].any?
+
       # Rails shows its log in the terminal in development; processes that are started later must do the same.
       def log_to_stdout? = @options[:log_stdout] ? true : false
 
@@ -89,8 +92,10 @@ module PhusionPassenger
         Settings::Layer.new(named, places, @base)
       end
 
+      # Rack always has a port and an address for us; a socket is there only because somebody wants it.
       def handler_options
-        @options.select { |key, value| option(key) && !value.nil? && value != "" }
+        given = @options.select { |key, value| option(key) && !value.nil? && value != "" }
+        given[:socket_file] ? given.except(:Port, :Host) : given
       end
 
       def option(key)

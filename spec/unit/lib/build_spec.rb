@@ -4,6 +4,7 @@ require "fileutils"
 require "open3"
 require "rbconfig"
 require "tmpdir"
+require_relative "outside_bundle"
 require_relative "../../../ext/phusion_passenger_native/go_library"
 
 RSpec.describe "Building" do
@@ -37,7 +38,7 @@ RSpec.describe "Building" do
   end
 
   def run(*command, directory:, env: {})
-    out, err, status = Open3.capture3({ "RUBYOPT" => nil, "BUNDLE_GEMFILE" => nil }.merge(env), *command, chdir: directory)
+    out, err, status = Open3.capture3(OUTSIDE_BUNDLE.merge(env), *command, chdir: directory)
     [status.exitstatus, out, err]
   end
 
@@ -200,7 +201,7 @@ RSpec.describe "Building" do
         run ->(_env) { [200, { "content-type" => "text/plain" }, ["served by \#{library.sub(%r{/lib/.*}, '')}"]] }
       RUBY
       log = "#{@scratch}/log"
-      pid = Process.spawn(env.merge("RUBYOPT" => nil, "BUNDLE_GEMFILE" => nil), command, "start", app, "--socket", "#{@scratch}/s",
+      pid = Process.spawn(OUTSIDE_BUNDLE.merge(env), command, "start", app, "--socket", "#{@scratch}/s",
                           chdir: @scratch, %i[out err] => log)
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 30
       until File.socket?("#{@scratch}/s")

@@ -6,7 +6,8 @@ require_relative "../../../lib/phusion_passenger/rack_handler"
 require_relative "../../../lib/phusion_passenger/rack_handler/launch_settings"
 
 RSpec.describe PhusionPassenger::RackHandler::LaunchSettings do
-  variables = %w[RAILS_ENV RACK_ENV NODE_ENV PASSENGER_APP_ENV RAILS_MAX_THREADS PASSENGER_PORT PASSENGER_MAX_POOL_SIZE PWD]
+  variables = %w[RAILS_ENV RACK_ENV NODE_ENV PASSENGER_APP_ENV RAILS_MAX_THREADS PASSENGER_PORT PASSENGER_SOCKET_FILE
+                 PASSENGER_MAX_POOL_SIZE PWD]
 
   around do |example|
     before = variables.to_h { |name| [name, ENV.delete(name)] }
@@ -43,6 +44,13 @@ RSpec.describe PhusionPassenger::RackHandler::LaunchSettings do
 
     it "are the built-in ones when a program hands over none" do
       expect([resolved({})[:address], resolved({})[:port]]).to eq(["0.0.0.0", 3000])
+    end
+
+    it "give way to a socket that somebody has asked for" do
+      it = resolved(rackup(socket_file: "x.sock"))
+      expect(it[:socket_file]).to eq("#{@root}/x.sock")
+      ENV["PASSENGER_SOCKET_FILE"] = "#{@root}/y.sock"
+      expect(resolved(rails)[:socket_file]).to eq("#{@root}/y.sock")
     end
 
     it "are named in the message about them" do
@@ -149,6 +157,11 @@ RSpec.describe PhusionPassenger::RackHandler::LaunchSettings do
       expect([rails, rails(log_stdout: false), rackup].map { |options| described_class.new(options).log_to_stdout? })
         .to eq([true, false, false])
     end
+  end
+
+  it "is silent for test suites that ask for it, and for rackup -q" do
+    expect([rails, rackup(Silent: true), rackup(quiet: true)].map { |options| described_class.new(options).silent? })
+      .to eq([false, true, true])
   end
 
   describe "options that nobody knows" do

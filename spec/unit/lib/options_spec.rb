@@ -54,6 +54,11 @@ RSpec.describe PhusionPassenger::Options do
     expect(described_class.suggestion("--zzzzzz", %w[--port --address])).to eq("")
   end
 
+  it "is what docs/options.md was made from" do
+    require_relative "../../../rakelib/options_document"
+    expect(File.read(OptionsDocument::PATH)).to eq(OptionsDocument.text), "docs/options.md is out of date: run `rake docs`"
+  end
+
   describe "reading a value" do
     def parse(name, raw) = described_class[name].parse(raw, place: "--it", base: "/base")
 

@@ -3,6 +3,7 @@
 require "open3"
 require "rbconfig"
 require "tmpdir"
+require_relative "outside_bundle"
 
 # Each example looks at a fresh Ruby process, as registration is about what is loaded in which order. They hold for Rack 2
 # and for Rack 3; the examples about the Rack that this machine does not have are left out.
@@ -18,8 +19,8 @@ RSpec.describe "The Rack handler" do
   # Prints what the expression gives, in a process without a bundle. The gem's lib is on the load path, as RubyGems and
   # Bundler put it there.
   def ruby(code, env: {})
-    clean = { "RUBYOPT" => nil, "BUNDLE_GEMFILE" => nil, "RACK_HANDLER" => nil, "RACKUP_HANDLER" => nil }
-    out, err, status = Open3.capture3(clean.merge(env), RbConfig.ruby, "-W0", "-I", File.expand_path("../../../lib", __dir__),
+    unset = OUTSIDE_BUNDLE.merge("RACK_HANDLER" => nil, "RACKUP_HANDLER" => nil)
+    out, err, status = Open3.capture3(unset.merge(env), RbConfig.ruby, "-W0", "-I", File.expand_path("../../../lib", __dir__),
                                       "-e", code)
     raise "#{code}\n#{err}" unless status.success?
 
