@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -258,6 +259,37 @@ func TestAReaderThatGoesAwayDoesNotStopTheSlot(t *testing.T) {
 		c.Close()
 	}
 	b.finish([]*Seat{seat}, ended)
+}
+
+func TestAWorkerIsToldThatItsClientHasGone(t *testing.T) {
+	b := newBench(t, 0)
+	seat, peers, err := b.g.NewSeat(1, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Ready()
+	b.d.Serve(b.g)
+	c := b.submit()
+	b.g.Queue().Drain() // received by this worker
+	peer := peers[0]
+	id := c.ID
+	peer.Write(link.AppendFrame(nil, link.FrameHead, 200, id, link.HeadPayload(nil, nil)))
+	if err := c.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	peer.Write(link.AppendFrame(nil, link.FrameBody, 0, id, []byte("nobody reads this")))
+	var told [8]byte
+	if _, err := io.ReadFull(peer, told[:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := binary.LittleEndian.Uint64(told[:]); got != id {
+		t.Errorf("told about %x instead of %x", got, id)
+	}
+	peer.Write(link.AppendFrame(nil, link.FrameAborted, 0, id, nil))
+	peer.Close()
+	seat.Close()
+	b.finish(nil)
 }
 
 func TestGarbageFromAWorkerIsA502(t *testing.T) {

@@ -278,6 +278,7 @@ type reader struct {
 	call      *Call        // whose response is being read; nil between responses
 	streaming bool         // its head has been delivered, body is being filled
 	body      *spool.Spool // of the streaming call
+	abandoned bool         // the worker has been told that its client has gone
 	chunk     []byte
 }
 
@@ -395,8 +396,11 @@ func (r *reader) continued(h link.FrameHeader) error {
 				return err
 			}
 			left -= len(p)
-			if _, err := r.body.Write(p); err != nil && !errors.Is(err, spool.ErrReaderGone) {
-				return err
+			if _, err := r.body.Write(p); err != nil {
+				if !errors.Is(err, spool.ErrReaderGone) {
+					return err
+				}
+				r.abandon()
 			}
 		}
 		return nil
@@ -405,7 +409,7 @@ func (r *reader) continued(h link.FrameHeader) error {
 			return err
 		}
 		c, body := r.call, r.body
-		r.call, r.body, r.streaming = nil, nil, false
+		r.call, r.body, r.streaming, r.abandoned = nil, nil, false, false
 		var err error
 		if h.Type == link.FrameAborted {
 			err = ErrAborted
@@ -415,6 +419,16 @@ func (r *reader) continued(h link.FrameHeader) error {
 		return nil
 	}
 	return fmt.Errorf("frame %s came in the middle of a response", h.Type)
+}
+
+// abandon tells the worker, once, that nobody reads its response any more.
+func (r *reader) abandon() {
+	if !r.abandoned {
+		r.abandoned = true
+		if err := r.stream.Cancel(r.call.ID); err != nil {
+			r.g.d.options.Log.Warn("cannot tell an application process that a client has gone", "error", err)
+		}
+	}
 }
 
 // ErrAborted ends a streamed body that the app could not complete.

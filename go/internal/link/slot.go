@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -141,6 +142,20 @@ func (s *SlotStream) TakeFD() (int, error) {
 	fd := s.fds[0]
 	s.fds = s.fds[1:]
 	return fd, nil
+}
+
+// Cancel tells the worker that the client of a request has gone. A worker
+// that is not in the middle of a response does not read these messages; when
+// the buffer is full of them, one more is not needed.
+func (s *SlotStream) Cancel(id uint64) error {
+	var message [8]byte
+	binary.LittleEndian.PutUint64(message[:], id)
+	var errno syscall.Errno
+	err := s.recv.conn.Control(func(fd uintptr) { errno = trySend(int(fd), message[:], nil) })
+	if err == nil && errno != 0 && errno != syscall.EAGAIN && errno != syscall.EPIPE {
+		err = errno
+	}
+	return err
 }
 
 // Discard drops n bytes of payload.
