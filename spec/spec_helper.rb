@@ -3,7 +3,7 @@
 require "json"
 require "rspec"
 
-%w[deadline proc_fs suite http_client server peers apps serving gates load].each { |file| require_relative "support/#{file}" }
+%w[deadline proc_fs suite http_client server peers apps serving gates load one_shot].each { |file| require_relative "support/#{file}" }
 
 RSpec.configure do |config|
   config.disable_monkey_patching!

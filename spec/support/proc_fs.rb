@@ -79,9 +79,17 @@ module Harness
       {}
     end
 
+    def resident_bytes(pid)
+      memory(pid, "VmRSS")
+    end
+
     # The most memory that the process has had resident so far, bytes.
     def peak_resident_bytes(pid)
-      File.read("/proc/#{pid}/status")[/^VmHWM:\s+(\d+) kB/, 1].to_i * 1024
+      memory(pid, "VmHWM")
+    end
+
+    def memory(pid, field)
+      File.read("/proc/#{pid}/status")[/^#{field}:\s+(\d+) kB/, 1].to_i * 1024
     rescue *GONE
       0
     end

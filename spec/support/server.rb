@@ -27,8 +27,9 @@ module Harness
     def start
       @output_path = File.join(Suite.new_directory(name), "output.log")
       output = File.open(@output_path, File::WRONLY | File::CREAT | File::APPEND)
-      # A process group of its own: a signal to the group must never reach the suite.
-      @pid = Process.spawn(Suite.environment(@environment), *@argv, chdir: directory, pgroup: true, in: File::NULL,
+      # A process group of its own: a signal to the group must never reach the suite. PWD as a shell sets it, with symbolic
+      # links kept.
+      @pid = Process.spawn(Suite.environment({ "PWD" => directory, **@environment }), *@argv, chdir: directory, pgroup: true, in: File::NULL,
                                                              out: output, err: output, unsetenv_others: true)
       output.close
       @waiter = Process.detach(@pid)
@@ -61,9 +62,10 @@ module Harness
       @waiter.value
     end
 
-    # Every process below the command, the command itself not counted.
+    # Every process that belongs to the command, itself not counted: those below it, and those of its process group, for a
+    # process whose parent has died is no longer below it.
     def processes
-      ProcFS.descendants(@pid)
+      (ProcFS.descendants(@pid) | group_members) - [@pid]
     end
 
     def group_members
@@ -72,8 +74,7 @@ module Harness
 
     # For the end of a failed example: nothing may be left that disturbs the next one.
     def destroy
-      family = [@pid] | ProcFS.descendants(@pid) | group_members
-      family.each do |member|
+      [@pid, *processes].each do |member|
         Process.kill(:KILL, member)
       rescue Errno::ESRCH
         next
@@ -173,22 +174,24 @@ module Harness
 
   # `passenger start`, run as people run it: under `bundle exec`.
   class PassengerServer < Server
-    COMMAND = ["bundle", "exec", "ruby", "-I#{ROOT}/lib", "#{ROOT}/exe/passenger"].freeze
+    COMMAND = ["ruby", "-I#{ROOT}/lib", "#{ROOT}/exe/passenger"].freeze
 
     attr_reader :options, :log_path, :pid_path
 
-    def self.command(*arguments)
-      [*COMMAND, *arguments.map(&:to_s)]
+    def self.command(*arguments, bundled: true)
+      [*(%w[bundle exec] if bundled), *COMMAND, *arguments.map(&:to_s)]
     end
 
-    # The keys of options are the names on the command line with underscores.
-    def initialize(directory, environment: {}, **options)
+    # The keys of options are the names on the command line with underscores. bundled: false starts the command as it is
+    # started where the gem is installed and no bundle is active.
+    def initialize(directory, environment: {}, bundled: true, **options)
       @log_path = options[:log_file] || File.join(directory, "server.log")
       @pid_path = options[:pid_file] || File.join(directory, "server.pid")
       @options = { log_file: @log_path, pid_file: @pid_path, **place(options), **options }
       address = @options[:socket] || [@options[:address], @options[:port]]
-      super(PassengerServer.command("start", *arguments), address: address, directory: directory,
-                                                          environment: environment, name: "passenger")
+      environment = { "BUNDLE_GEMFILE" => nil, **environment } unless bundled
+      super(PassengerServer.command("start", *arguments, bundled: bundled), address: address, directory: directory,
+                                                                            environment: environment, name: "passenger")
     end
 
     def log

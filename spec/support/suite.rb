@@ -12,7 +12,8 @@ module Harness
   module Suite
     MARK = "PROJECT_SPEC_RUN"
     ID = "#{Process.pid}-#{SecureRandom.hex(4)}"
-    FAILURES = File.join(ROOT, "tmp", "spec-failures")
+    # Where the logs of failed examples go; emptied at the start of each run.
+    FAILURES = ENV.fetch("SPEC_FAILURES", File.join(ROOT, "tmp", "spec-failures"))
 
     # Taken from the environment of what is tested, so that a setting of the developer's shell decides nothing.
     SETTINGS = /\A(PASSENGER_|RACK_|RAILS_|BUNDLER_|SPEC_)|
