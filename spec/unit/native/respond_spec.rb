@@ -30,11 +30,40 @@ RSpec.describe "Sending responses" do
       expect(driver.frame.body).to eq("é".b + "\xFF\xFC".b)
     end
 
-    it "travels as a descriptor when it is large" do
-      respond(200, { "X-A" => "1" }, ["x" * 40_000, "y" * 100_000])
+    it "is sent from where it is when it is larger than the slot's buffer" do
+      parts = Array.new(300) { |number| (number % 10).to_s * (number * 37 % 9000) } # small ones, large ones, empty ones
+      thread = Thread.new { respond(200, { "X-A" => "1" }, parts) }
       frame = driver.frame
-      expect([frame.type, frame.headers, frame.body.unpack1("Q<")]).to eq([:descriptor, [%w[X-A 1]], 140_000])
-      expect(frame.descriptor.read).to eq("x" * 40_000 + "y" * 100_000)
+      expect([frame.type, frame.headers]).to eq([:complete, [%w[X-A 1]]])
+      expect(frame.body).to eq(parts.join)
+      thread.join
+    end
+
+    it "may have more parts than one system call takes" do
+      parts = Array.new(900) { |number| (number % 10).to_s * 4096 << "-" } + ["b" * 100] * 900
+      thread = Thread.new { respond(200, {}, parts) }
+      expect(driver.frame.body).to eq(parts.join)
+      thread.join
+    end
+
+    it "does not mind when the application changes its strings meanwhile" do
+      parts = Array.new(20) { |number| (number % 10).to_s * 100_000 }
+      expected = parts.join
+      thread = Thread.new { respond(200, {}, parts) }
+      sleep(0.05)
+      parts.each { |part| part.tr!("0-9", "x") }
+      parts.clear
+      GC.start
+      GC.compact if GC.respond_to?(:compact)
+      expect(driver.frame.body).to eq(expected)
+      thread.join
+    end
+
+    it "travels as a descriptor when it is very large" do
+      respond(200, { "X-A" => "1" }, ["x" * 4_000_000, "y" * 1_000_000])
+      frame = driver.frame
+      expect([frame.type, frame.headers, frame.body.unpack1("Q<")]).to eq([:descriptor, [%w[X-A 1]], 5_000_000])
+      expect(frame.descriptor.read).to eq("x" * 4_000_000 + "y" * 1_000_000)
       frame.descriptor.close
     end
 
@@ -47,17 +76,18 @@ RSpec.describe "Sending responses" do
 
     it "leaves no descriptor open" do
       count = -> { Dir.children("/proc/self/fd").size }
-      respond(200, {}, ["x" * 100_000])
+      body = ["x" * 5_000_000]
+      respond(200, {}, body)
       driver.frame.descriptor.close
       before = count.call
       5.times do
-        respond(200, {}, ["x" * 100_000])
+        respond(200, {}, body)
         driver.frame.descriptor.close
       end
       expect(count.call).to eq(before)
     end
 
-    it "of just under the size of a descriptor is whole" do
+    it "of just under the size of the buffer is whole" do
       body = Array.new(63) { |number| (number % 10).to_s * 1040 }
       respond(200, { "X-Long" => "h" * 2000 }, body)
       expect(driver.frame.body).to eq(body.join)
