@@ -131,6 +131,7 @@ module PhusionPassenger
     def serve_slot(slot)
       Thread.current.report_on_exception = false
       outcome = :killed
+      Native.batch_scheduling
       PhusionPassenger.call_event(:starting_request_handler_thread)
       RequestHandler.new(@app, slot, ->(reason) { @mailbox << [:stop, reason] }).run
       outcome = :ended

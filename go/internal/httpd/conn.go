@@ -34,7 +34,7 @@ const sendfilePiece = 4 << 20
 // Conn is a client's connection.
 type Conn struct {
 	net.Conn
-	raw *rawIO
+	raw                    *rawIO
 	remoteAddr, remotePort string
 	localAddr, localPort   string
 
