@@ -16,8 +16,9 @@ module PhusionPassenger
     }.freeze
 
     class << self
-      # Runs the command and returns its exit code.
-      def run(arguments, out: $stdout, err: $stderr)
+      # Runs the command and returns its exit code. Complaints go to where standard error is now: a command may turn it
+      # over to a log file later.
+      def run(arguments, out: $stdout, err: $stderr.dup)
         command, *rest = arguments
         case command
         when nil, "help", "-h", "--help" then help(rest, out, err)

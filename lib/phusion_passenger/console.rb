@@ -5,8 +5,9 @@ require_relative "version"
 module PhusionPassenger
   # What a server says to the person who has started it; coloured only on a terminal.
   class Console
-    def initialize(out)
+    def initialize(out, err = $stderr)
       @out = out
+      @err = err
       @colour = out.tty? && ENV["NO_COLOR"].to_s.empty? && ENV["TERM"] != "dumb"
     end
 
@@ -16,9 +17,9 @@ module PhusionPassenger
     end
 
     # Makes what the server and the application print go to a file. The standard streams themselves are turned over, as
-    # the application's processes inherit those; the console stays where it was.
-    def redirect_streams(log_file)
-      @out = @out.dup
+    # the application's processes inherit those. The console stays with the person at the terminal, if there is one.
+    def redirect_streams(log_file, terminal:)
+      @out, @err = @out.dup, @err.dup if terminal
       log = File.open(log_file, File::WRONLY | File::CREAT | File::APPEND, 0o644)
       [$stdout, $stderr].each do |stream|
         stream.flush
@@ -40,8 +41,16 @@ module PhusionPassenger
       say("Stopping; requests in flight have #{seconds} s to finish. A second signal stops at once.")
     end
 
-    def boot_error(id, log)
-      say("The application could not start (error id #{id}); the reason is in #{log}.")
+    # Without a log file the reason is on the terminal already.
+    def boot_error(id, log_file)
+      say("The application could not start (error id #{id}); the reason is in #{log_file}.") if log_file
+    end
+
+    # For what has gone wrong.
+    def complain(text)
+      @err.puts(text)
+    rescue Errno::EIO, Errno::EPIPE
+      nil # nobody is there to hear it
     end
 
     # The terminal may have been closed; that is no reason for a server to fail.

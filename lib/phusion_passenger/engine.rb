@@ -31,7 +31,8 @@ module PhusionPassenger
         begin
           require file
         rescue LoadError => e
-          raise Error, "#{file} can't be loaded (#{e.message.lines.first.chomp}); it may have been built for another Ruby: #{remedy}"
+          reason = e.message.lines.first.chomp.delete_prefix("#{file}: ").delete_suffix(" - #{file}")
+          raise Error, "#{file} can't be loaded (#{reason}); it may have been built for another Ruby: #{remedy}"
         end
       end
 
@@ -69,10 +70,8 @@ module PhusionPassenger
       @events, writer = IO.pipe
       # The descriptor belongs to the engine from now on, whether it starts or not.
       writer.autoclose = false
-      @handle = Native.engine_start(library, JSON.generate(internal_options.merge(@options, notify_fd: writer.fileno)))
+      @handle = start_native(library, JSON.generate(internal_options.merge(@options, notify_fd: writer.fileno)))
       self
-    rescue Native::EngineError => e
-      raise Error, e.message
     end
 
     # The pipe to wait on for events; readable when there is one.
@@ -101,6 +100,12 @@ module PhusionPassenger
     end
 
     private
+
+    def start_native(library, json)
+      Native.engine_start(library, json)
+    rescue Native::EngineError => e
+      raise Error, e.message
+    end
 
     def internal_options
       {

@@ -29,8 +29,6 @@ module PhusionPassenger
         fail_with(e.message)
       rescue OptionError => e
         fail_with("#{e.message}; see `passenger start --help`")
-      rescue SystemCallError => e
-        fail_with(e.message.sub(/ @ \w+/, ""))
       end
 
       private
@@ -66,16 +64,20 @@ module PhusionPassenger
       end
 
       def serve
+        @console = Console.new(@out, @err)
         @pid_file = PidFile.new(@settings[:pid_file])
-        @pid_file.acquire
-        @console = Console.new(@out)
-        if @settings[:log_file]
-          @err = @err.dup
-          @console.redirect_streams(@settings[:log_file])
-        end
+        writing("pid file", :pid_file) { @pid_file.acquire }
+        writing("log file", :log_file) { |log_file| @console.redirect_streams(log_file, terminal: true) } if @settings[:log_file]
         Server.new(engine, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }.run
       ensure
         @pid_file&.release
+      end
+
+      def writing(what, name)
+        yield @settings[name]
+      rescue SystemCallError => e
+        reason = e.class.new.message
+        fail_with("the #{what} #{@settings[name]} can't be written (#{reason}); name another with --#{Options[name].long.first}")
       end
 
       def engine
@@ -85,7 +87,7 @@ module PhusionPassenger
       def report(event)
         case event.kind
         when :listening then listening(event.text)
-        when :boot_error then @console.boot_error(event.text, @settings[:log_file] || "the log above")
+        when :boot_error then @console.boot_error(event.text, @settings[:log_file])
         when :stopping then @console.stopping(event.text, @settings[:shutdown_timeout])
         end
       end

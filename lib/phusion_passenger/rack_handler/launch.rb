@@ -28,7 +28,7 @@ module PhusionPassenger
       rescue OptionError, Engine::Error => e
         raise unless Thread.current == Thread.main
 
-        warn("passenger: #{e.message}")
+        @console.complain("passenger: #{e.message}")
         exit(1)
       end
 
@@ -36,12 +36,11 @@ module PhusionPassenger
 
       def serve(&block)
         launch = settings
-        launch.warnings.each { |warning| warn("passenger: #{warning}") }
         @settings = launch.settings
-        @console.mute if launch.silent?
         Dir.chdir(@settings.app_root) if @options[:daemonize]
-        @log_file = launch.log_file
-        @console.redirect_streams(@log_file) if @log_file
+        open_log(launch)
+        @console.mute if launch.silent?
+        launch.warnings.each { |warning| @console.complain("passenger: #{warning}") }
         Engine.load_native
         fork_preloader
         begin
@@ -57,8 +56,16 @@ module PhusionPassenger
         LaunchSettings.new(@options)
       rescue OptionError
         log = LaunchSettings.emergency_log_file(@options)
-        @console.redirect_streams(log) if log
+        @console.redirect_streams(log, terminal: false) if log
         raise
+      end
+
+      def open_log(launch)
+        @log_file = launch.log_file or return
+        @console.redirect_streams(@log_file, terminal: !launch.background?)
+      rescue SystemCallError => e
+        raise OptionError, "the log file #{@log_file} can't be written (#{e.class.new.message}); name another with -O log_file=FILE " \
+                           "or PASSENGER_LOG_FILE"
       end
 
       def server(launch)
@@ -106,7 +113,7 @@ module PhusionPassenger
           # Only now: a long title overwrites the memory from which Go, when it is loaded, reads the environment.
           Process.setproctitle("Passenger server: #{event.text} (#{@settings.app_root})")
           @console.say("* Passenger #{VERSION} listens on #{@console.green(event.text)}", "* Press Ctrl-C to stop")
-        when :boot_error then @console.boot_error(event.text, @log_file || "the log above")
+        when :boot_error then @console.boot_error(event.text, @log_file)
         when :stopping then @console.stopping(event.text, @settings[:shutdown_timeout])
         end
       end
