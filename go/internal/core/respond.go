@@ -64,7 +64,7 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 }
 
 // copyHeaders hands the app's headers to fasthttp and returns the announced
-// length of the body. The Date is the engine's.
+// length of the body. The Date is always the engine's: fasthttp takes none.
 func copyHeaders(x *httpd.Exchange, headers link.Headers) (int64, error) {
 	h := &x.Ctx.Response.Header
 	declared := int64(noLength)

@@ -29,10 +29,10 @@ func (x *Exchange) HasBody() bool {
 // ReadBody takes the whole body from the client: up to inlineMax bytes into
 // buf, more into a file made by temp. A chunked body comes out decoded.
 func (x *Exchange) ReadBody(buf []byte, inlineMax int, temp func() (*os.File, error)) (Body, error) {
-	x.Conn.beginBody()
-	defer x.Conn.endBody()
-	stream := x.Ctx.RequestBodyStream()
 	announced := x.Ctx.Request.Header.ContentLength()
+	x.Conn.beginBody(announced < 0)
+	defer x.Conn.endBody()
+	stream := decoded{x.Ctx.RequestBodyStream(), x.Conn}
 	if cap(buf) < inlineMax {
 		buf = make([]byte, 0, inlineMax)
 	}
@@ -62,7 +62,7 @@ func spill(head []byte, stream io.Reader, announced int64, temp func() (*os.File
 	if err != nil {
 		return Body{}, storageError(err)
 	}
-	total, err := io.Copy(file, io.MultiReader(bytes.NewReader(head), readerOnly{stream}))
+	total, err := io.Copy(file, io.MultiReader(bytes.NewReader(head), stream))
 	if err == nil && announced >= 0 && total < announced {
 		err = io.ErrUnexpectedEOF
 	}
@@ -91,10 +91,23 @@ func bodyError(err error) error {
 	switch {
 	case errors.As(err, &network) && network.Timeout():
 		return &ParseError{http.StatusRequestTimeout, "the request body did not arrive in time"}
+	case errors.Is(err, errFraming):
+		return &ParseError{http.StatusBadRequest, errFraming.Error()}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return &ParseError{http.StatusBadRequest, "the request body is shorter than announced"}
 	}
 	return &ParseError{http.StatusBadRequest, "malformed request body"}
 }
 
-type readerOnly struct{ io.Reader }
+// decoded is a body without its framing; it credits the connection for what
+// comes out.
+type decoded struct {
+	io.Reader
+	conn *Conn
+}
+
+func (d decoded) Read(p []byte) (int, error) {
+	n, err := d.Reader.Read(p)
+	d.conn.decoded(n)
+	return n, err
+}

@@ -3,7 +3,9 @@
 package httpd
 
 import (
+	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -39,6 +41,7 @@ type Conn struct {
 	localAddr, localPort   string
 
 	readingBody   bool
+	framing       int64 // bytes of chunk framing that may still come; only while a chunked body is read
 	writeDeadline time.Time
 	readDeadline  time.Time
 }
@@ -75,12 +78,41 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 		}
 	}
-	return c.raw.read(p)
+	if c.readingBody && c.framing < 0 {
+		return 0, errFraming
+	}
+	n, err := c.raw.read(p)
+	c.framing -= int64(n)
+	return n, err
 }
 
+// A chunked body may spend this much on its framing: some bytes for each byte
+// of content, since chunks may be short, and a sum for extensions and trailers.
+// Read looks at it when everything read before has been decoded.
+const (
+	framingPerByte = 8
+	framingSum     = 16 << 10
+)
+
+var errFraming = errors.New("the chunked request body has more framing than content")
+
 // beginBody and endBody bracket the time in which Read belongs to a body.
-func (c *Conn) beginBody() { c.readingBody, c.readDeadline = true, time.Time{} }
-func (c *Conn) endBody()   { c.readingBody = false }
+func (c *Conn) beginBody(chunked bool) {
+	c.readingBody, c.readDeadline = true, time.Time{}
+	c.framing = math.MaxInt64
+	if chunked {
+		c.framing = framingSum
+	}
+}
+
+func (c *Conn) endBody() { c.readingBody = false }
+
+// decoded credits the body with n bytes of content.
+func (c *Conn) decoded(n int) {
+	if c.framing < math.MaxInt64/2 {
+		c.framing += int64(n) * framingPerByte
+	}
+}
 
 func (c *Conn) extendWrite() error {
 	if now := time.Now(); c.writeDeadline.Sub(now) < writeStall-deadlineSlack {

@@ -116,11 +116,11 @@ func (x *Exchange) parseFields(raw []byte) error {
 			}
 			return errNoBlankLine
 		}
-		line := raw[:end]
-		raw = raw[end+1:]
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
+		if end == 0 || raw[end-1] != '\r' {
+			return bad("header line that ends in a bare line feed (RFC 9112 §2.2)")
 		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
 		if len(line) == 0 {
 			return nil
 		}
@@ -150,9 +150,11 @@ func (x *Exchange) addField(name, value []byte) error {
 		case c == '-':
 			c = '_'
 		case c >= 'A' && c <= 'Z' || c >= '0' && c <= '9':
-		default:
+		case tokenByte[c]:
 			x.names = x.names[:start]
 			return nil
+		default:
+			return bad("header name with a character that no name has (RFC 9110 §5.1)")
 		}
 		x.names = append(x.names, c)
 	}
@@ -330,6 +332,14 @@ func (x *Exchange) parseHost() error {
 	}
 	return nil
 }
+
+// tokenByte tells the bytes of a field name besides letters, digits and hyphen.
+var tokenByte = func() (t [256]bool) {
+	for _, c := range "!#$%&'*+.^_`|~" {
+		t[c] = true
+	}
+	return t
+}()
 
 // hostByte tells the bytes of RFC 3986 reg-names and IP literals, without the
 // percent sign.
