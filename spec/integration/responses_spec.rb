@@ -202,9 +202,10 @@ RSpec.describe "responses" do
       expect((1..200).map { |number| response["x-number-#{number}"] }).to all(eq("v" * 100))
     end
 
-    it "have one Date, the server's or the application's" do
-      expect(server.get("/hello").all("date")).to match([/\A\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\z/])
-      expect(server.get("/date").all("date")).to eq(["Sun, 06 Nov 1994 08:49:37 GMT"])
+    it "have one Date, the server's, also where the application gives another" do
+      now = /\A\w{3}, \d\d \w{3} #{Time.now.utc.year} \d\d:\d\d:\d\d GMT\z/
+      expect(server.get("/hello").all("date")).to match([now])
+      expect(server.get("/date").all("date")).to match([now])
     end
 
     it "do not tell the world which software runs here" do
