@@ -57,7 +57,7 @@ module OptionsDocument
   def self.row(option)
     switches = [option.short, *option.long.map { |flag| "--#{'[no-]' if option.boolean?}#{flag}" }].compact
     switches = switches.map { |switch| "`#{[switch, option.metavar].compact.join(' ')}`" }
-    handler = option.for?(:rack_handler) ? "`#{option.name}`" : "–"
+    handler = option.accepted_by?(:rack_handler) ? "`#{option.name}`" : "–"
     default = (option.default_text || "–").gsub(/\$(\w+)/, '`\1`')
     "| #{switches.join(', ')} | #{handler} | #{option.env.map { |name| "`#{name}`" }.join(', ')} | #{default} | #{option.help} |"
   end

@@ -9,6 +9,9 @@ module PhusionPassenger
     # A complaint for the person at the terminal; the message is complete.
     class Failure < StandardError; end
 
+    # What shells report for a program that Ctrl-C has ended.
+    INTERRUPTED = 130
+
     COMMANDS = {
       "start" => "Serve the application in this (or another) directory",
       "help" => "Show this help, or with a command's name that command's help",
@@ -31,14 +34,18 @@ module PhusionPassenger
       rescue Failure, OptionError => e
         err.puts(e.message)
         1
+      rescue Interrupt
+        INTERRUPTED # before the server was there to stop in order
       end
 
       private
 
       def help(arguments, out, err)
         command = arguments.first
-        return run([command, "--help"], out: out, err: err) if command && command != "help" && COMMANDS.key?(command)
-        raise Failure, "passenger help: unknown command #{command.inspect}#{suggestion(command)}" if command && !COMMANDS.key?(command)
+        return run([command, "--help"], out: out, err: err) if command == "start"
+        unless command.nil? || COMMANDS.key?(command)
+          raise Failure, "passenger help: unknown command #{command.inspect}#{suggestion(command)}"
+        end
 
         out.puts("Usage: passenger COMMAND [OPTIONS]", "", "Commands:")
         COMMANDS.each { |name, summary| out.puts(format("  %-10s %s", name, summary)) }

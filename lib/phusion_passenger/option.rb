@@ -8,22 +8,23 @@ module PhusionPassenger
   # One option of the server: everything that the command line, the environment, the engine and the documentation need
   # to know about it. The options themselves are in options.rb.
   class Option
-    # name::     key in files and in what the engine gets, e.g. :max_pool_size
-    # type::     :string, :integer, :seconds, :boolean, :path (relative to where it was written) or
-    #            :app_path (relative to the application's directory)
-    # default::  a value, or a block over what has been resolved so far (see Settings)
-    # range::    permitted numbers
-    # long::     names on the command line, without the dashes
-    # env::      environment variables
-    # for::      who accepts the option: :start (the command line of `passenger start`), :rack_handler (`rackup -O`)
-    # engine::   whether the engine is told
+    # name::         key in files and in what the engine gets, e.g. :max_pool_size
+    # type::         :string, :integer, :seconds, :boolean, :path (relative to where it was written) or
+    #                :app_path (relative to the application's directory)
+    # default::      a value, or a block over what has been resolved so far (see Settings)
+    # default_text:: the default in words, for people
+    # range::        permitted numbers
+    # long::         names on the command line, without the dashes
+    # env::          environment variables, the one that counts most first
+    # accepted_by::  :start (the command line of `passenger start`), :rack_handler (`rackup -O`)
+    # engine::       whether the engine is told
     attr_reader :name, :type, :default, :short, :long, :metavar, :range, :env, :help, :default_text
 
     TRUE_WORDS = %w[true yes on 1].freeze
     FALSE_WORDS = %w[false no off 0].freeze
 
     def initialize(name, type:, help:, default: nil, default_text: nil, short: nil, long: nil, metavar: nil, range: nil,
-                   env: nil, for: %i[start rack_handler], engine: true)
+                   env: nil, accepted_by: %i[start rack_handler], engine: true)
       @name = name
       @type = type
       @help = help
@@ -34,11 +35,11 @@ module PhusionPassenger
       @metavar = metavar
       @range = range
       @env = Array(env || "PASSENGER_#{name.to_s.upcase}").freeze
-      @for = binding.local_variable_get(:for)
+      @accepted_by = accepted_by
       @engine = engine
     end
 
-    def for?(consumer) = @for.include?(consumer)
+    def accepted_by?(consumer) = @accepted_by.include?(consumer)
 
     def engine? = @engine
 

@@ -26,12 +26,12 @@ module PhusionPassenger
       Option.new(:environment, type: :string, short: "-e", metavar: "NAME",
                                default: ->(settings) { Options.environment_from(settings.env) },
                                default_text: "#{ENVIRONMENT_VARIABLES.map { |name| "$#{name}" }.join(' or ')} or development",
-                               for: %i[start], help: "Run the application in this environment"),
+                               accepted_by: %i[start], help: "Run the application in this environment"),
       Option.new(:startup_file, type: :path, short: "-R", long: %w[rackup startup-file], metavar: "FILE",
                                 env: %w[PASSENGER_STARTUP_FILE PASSENGER_RACKUP],
                                 default: ->(settings) { File.join(settings.app_root, "config.ru") },
                                 default_text: "config.ru in the application's directory",
-                                for: %i[start], help: "Start the application from this rackup file"),
+                                accepted_by: %i[start], help: "Start the application from this rackup file"),
       Option.new(:max_pool_size, type: :integer, metavar: "NUMBER", default: 6, range: 1..MOST_PROCESSES,
                                  help: "Run at most this many worker processes"),
       Option.new(:min_instances, type: :integer, metavar: "NUMBER", default: 1, range: 0..MOST_PROCESSES,
@@ -61,7 +61,7 @@ module PhusionPassenger
       Option.new(:pid_file, type: :path, metavar: "FILE",
                             default: ->(settings) { Options.default_pid_file(settings) },
                             default_text: "tmp/pids/passenger.PORT.pid if that directory exists, else passenger.PORT.pid",
-                            for: %i[start], engine: false, help: "Keep the server's process id in this file")
+                            accepted_by: %i[start], engine: false, help: "Keep the server's process id in this file")
     ].freeze
 
     BY_NAME = TABLE.to_h { |option| [option.name, option] }.freeze
@@ -70,7 +70,7 @@ module PhusionPassenger
       def [](name) = BY_NAME.fetch(name)
 
       # The options that one consumer accepts (:start, :rack_handler).
-      def for(consumer) = TABLE.select { |option| option.for?(consumer) }
+      def for(consumer) = TABLE.select { |option| option.accepted_by?(consumer) }
 
       def environment_from(env)
         ENVIRONMENT_VARIABLES.each do |name|

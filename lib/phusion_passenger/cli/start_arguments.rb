@@ -48,7 +48,7 @@ module PhusionPassenger
           parser.separator("\nServes the application in DIR (default: this directory) until INT or TERM.\n\nOptions:")
           Options.for(:start).each { |option| define(parser, option) }
           parser.on("-h", "--help", "Show this help") { @help = true }
-          parser.separator("\nEach option can also be set in the environment, as PASSENGER_ and its name: PASSENGER_MAX_POOL_SIZE=2.")
+          parser.separator("\nEach option can also be set in the environment: PASSENGER_ and its name, PASSENGER_MAX_POOL_SIZE=2.")
         end
       end
 

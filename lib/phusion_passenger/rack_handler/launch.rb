@@ -64,8 +64,8 @@ module PhusionPassenger
         @log_file = launch.log_file or return
         @console.redirect_streams(@log_file, terminal: !launch.background?)
       rescue SystemCallError => e
-        raise OptionError, "the log file #{@log_file} can't be written (#{e.class.new.message}); name another with -O log_file=FILE " \
-                           "or PASSENGER_LOG_FILE"
+        raise OptionError, "the log file #{@log_file} can't be written (#{e.class.new.message}); " \
+                           "name another with -O log_file=FILE or PASSENGER_LOG_FILE"
       end
 
       def server(launch)
