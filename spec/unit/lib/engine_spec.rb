@@ -31,14 +31,14 @@ RSpec.describe PhusionPassenger::Engine do
 
   let(:extension) { native(engine_error) }
 
-  def started(extension, options = { port: 1 })
+  def start_engine(extension, options = { port: 1 })
     stub_const("PhusionPassenger::Native", extension)
     allow(described_class).to receive(:library).and_return("/lib/libpassenger.so")
     described_class.new(options).start
   end
 
   it "tells the engine the options, who serves and where the parts are" do
-    started(extension, { port: 4000, max_pool_size: 2 })
+    start_engine(extension, { port: 4000, max_pool_size: 2 })
     _, library, options = extension.calls.first
     root = File.expand_path("../../..", __dir__)
     expect(library).to eq("/lib/libpassenger.so")
@@ -49,7 +49,7 @@ RSpec.describe PhusionPassenger::Engine do
   end
 
   it "reads events, also when they arrive in pieces or several at once" do
-    engine = started(extension)
+    engine = start_engine(extension)
     events = ["listening http://x:1/\nrea", "dy\nboot_error 01234567\n"].flat_map do |piece|
       extension.pipe.syswrite(piece)
       engine.read_events.map(&:to_a)
@@ -59,19 +59,19 @@ RSpec.describe PhusionPassenger::Engine do
   end
 
   it "refuses an event that it does not know" do
-    engine = started(extension)
+    engine = start_engine(extension)
     extension.pipe.syswrite("surprise\n")
     expect { engine.read_events }.to raise_error(described_class::Error, 'the engine sent an unknown event: "surprise"')
   end
 
   it "notices when the engine ends without a word" do
-    engine = started(extension)
+    engine = start_engine(extension)
     extension.pipe.close
     expect { engine.read_events }.to raise_error(described_class::Error, "the engine ended without being stopped")
   end
 
   it "stops and restarts the engine that it has started, and no other" do
-    engine = started(extension)
+    engine = start_engine(extension)
     engine.stop
     engine.stop(force: true)
     engine.restart
@@ -81,7 +81,7 @@ RSpec.describe PhusionPassenger::Engine do
 
   it "passes on why the engine could not start" do
     failing = native(engine_error, failure: "127.0.0.1:1 is in use")
-    expect { started(failing) }.to raise_error(described_class::Error, "127.0.0.1:1 is in use")
+    expect { start_engine(failing) }.to raise_error(described_class::Error, "127.0.0.1:1 is in use")
   end
 
   describe "with parts missing" do
