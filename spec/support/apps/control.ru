@@ -78,10 +78,8 @@ class Control
 
   def say(text, errors)
     $stdout.puts "stdout #{text}"
-    $stdout.flush
     $stderr.puts "stderr #{text}"
     errors.puts "rack.errors #{text}"
-    errors.flush
     text("said")
   end
 
