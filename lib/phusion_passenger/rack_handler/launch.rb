@@ -39,6 +39,8 @@ module PhusionPassenger
         @settings = launch.settings
         Dir.chdir(@settings.app_root) if @options[:daemonize]
         open_log(launch)
+        # Several processes write there; what one of them says must be seen when it says it, also in a file or a pipe.
+        [$stdout, $stderr].each { |stream| stream.flush.sync = true }
         @console.mute if launch.silent?
         launch.warnings.each { |warning| @console.complain("passenger: #{warning}") }
         Engine.load_native
@@ -84,8 +86,6 @@ module PhusionPassenger
         require Engine::PRELOADER
         ForkSafety.before_fork
         @control, preloader_end = Native.socketpair(:seqpacket)
-        $stdout.flush
-        $stderr.flush
         @preloader = fork do
           Native.close_fd(@control)
           Preloader.run_with_app(@app, preloader_end)
