@@ -120,10 +120,9 @@ RSpec.describe "Building" do
       expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - began).to be < 2
     end
 
-    it "answers a missing Go with one sentence and exit code 1" do
+    it "answers a missing Go with one sentence and exit code 1, before it builds anything" do
       checkout(@scratch)
-      code, out, err = run("rake", "lib/phusion_passenger/libpassenger.so", directory: @scratch,
-                                                                           env: { "PATH" => path_without("go", @scratch) })
+      code, out, err = run("rake", "compile", directory: @scratch, env: { "PATH" => path_without("go", @scratch) })
       expect([code, out]).to eq([1, ""])
       expect(err).to match(/\Arake compile: building passenger needs Go .*`go` is not in PATH.*\n\z/)
     end
