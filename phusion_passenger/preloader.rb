@@ -30,12 +30,9 @@ module PhusionPassenger
       # For the process that the engine has started: reads the engine's hello from the control socket, loads the
       # application, forks workers on command, exits with the engine.
       def run
-        load_native
-        Native.close_on_exec(CONTROL_FD)
-        Process.setproctitle("Passenger AppPreloader")
         $stdin.reopen(File::NULL) # an application that reads standard input must not wait for it
-        $stdout.sync = $stderr.sync = true
-        new(Control.new(CONTROL_FD)).run
+        Process.setproctitle("Passenger AppPreloader")
+        start(CONTROL_FD)
       end
 
       # For the Rack handler: to be called, as the last thing, in a process that was just forked from the one that has
@@ -52,12 +49,17 @@ module PhusionPassenger
       def run_with_app(app, control_fd)
         skip_inherited_exit_handlers
         Signals.reset
-        load_native
-        Native.close_on_exec(control_fd)
-        new(Control.new(control_fd), app).run
+        start(control_fd, app)
       end
 
       private
+
+      def start(control_fd, app = nil)
+        load_native
+        Native.close_on_exec(control_fd)
+        $stdout.sync = $stderr.sync = true
+        new(Control.new(control_fd), app).run
+      end
 
       def load_native
         require_relative "../lib/phusion_passenger/version"
@@ -163,6 +165,7 @@ module PhusionPassenger
         @app = loader.load
       end
       App.app = @app
+      ignore_interrupts # again: the application may have trapped them
       load_libraries
       settle_memory
     rescue Exception => e # rubocop:disable Lint/RescueException -- exit, syntax errors and all

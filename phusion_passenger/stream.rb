@@ -62,9 +62,10 @@ module PhusionPassenger
       value
     end
 
-    # Waits until the application has closed the stream.
+    # Waits until the application has closed the stream. Raises what a write has failed with, in whichever thread.
     def wait
       @lock.synchronize { @ended.wait(@lock) until @write_closed }
+      raise @failure if @failure
     end
 
     # No writes from now on; what has been sent is all there is.
@@ -87,6 +88,11 @@ module PhusionPassenger
 
       @begun ? @slot.write_body(chunk) : begin_response(chunk)
       chunk.bytesize
+    rescue Native::ClientGone, Native::Disconnected => e
+      @failure = e
+      @write_closed = true
+      @ended.broadcast
+      raise
     end
 
     def begin_response(chunk)

@@ -652,9 +652,10 @@ static void check_client(struct pn_slot *slot)
 
     if (length == 0) disconnected(slot);
     for (at = 0; at + 8 <= length; at += 8) {
-        if (pn_get64(ids + at) == slot->request_id) {
-            rb_raise(pn_client_gone, "the client has closed the connection before the end of the response");
-        }
+        if (pn_get64(ids + at) == slot->request_id) slot->client_gone = true;
+    }
+    if (slot->client_gone) {
+        rb_raise(pn_client_gone, "the client has closed the connection before the end of the response");
     }
 }
 

@@ -295,9 +295,9 @@ static VALUE accept_request(struct pn_slot *slot)
     int state;
     VALUE env;
 
-    rb_update_max_fd(slot->body_fd);
+    if (slot->body_fd >= 0) rb_update_max_fd(slot->body_fd);
     slot->answer = PN_UNANSWERED;
-    slot->head_request = false;
+    slot->head_request = slot->client_gone = false;
     env = rb_protect(build_env, (VALUE)slot, &state);
     if (slot->body_fd >= 0) {
         close(slot->body_fd);

@@ -66,6 +66,7 @@ struct pn_slot {
     struct pn_buffer out;
 
     bool broken; /* the stream can't carry another frame */
+    bool client_gone; /* nobody waits for the current response */
     _Atomic bool stop;
 };
 

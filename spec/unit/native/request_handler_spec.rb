@@ -210,6 +210,22 @@ RSpec.describe PhusionPassenger::RequestHandler do
       expect(whole(driver.frames)).to eq("012")
     end
 
+    it "end when the client has gone, though another thread writes" do
+      threads = []
+      streaming = lambda do |stream|
+        threads << Thread.new do
+          loop { stream.write("x") && sleep(0.001) }
+        rescue IOError
+          nil
+        end
+      end
+      expect(serve(app_returning([200, {}, streaming])) do
+        expect(driver.frame.type).to eq(:head)
+        driver.stream.write([1 << 24 | 1].pack("Q<"))
+      end).to eq("")
+      threads.each { |thread| expect(thread.join(5)).to be(thread) }
+    end
+
     it "may close without having written" do
       serve(app_returning([204, {}, ->(stream) { stream.close }]), {})
       expect(driver.frame).to have_attributes(type: :complete, status: 204)
@@ -350,6 +366,22 @@ RSpec.describe PhusionPassenger::RequestHandler do
       expect(serve(app)).to eq("")
       expect(driver.frames.map(&:type)).to eq(%i[head aborted])
       response.close
+    end
+
+    it "of a client that has gone are told to an application that takes no notice, again and again" do
+      raised = 0
+      chatty = Enumerator.new do |yielder|
+        yielder << "a"
+        driver.stream.write([slot.request_id].pack("Q<"))
+        3.times do
+          yielder << "b"
+        rescue IOError
+          raised += 1
+        end
+      end
+      serve(app_returning([200, {}, chatty]))
+      expect(raised).to eq(3)
+      expect(driver.frames.map(&:type)).to eq(%i[head end])
     end
 
     it "of the engine end the handler, close the body and are no reason for a log entry" do
