@@ -138,6 +138,9 @@ func hostInURL(host string) string {
 // listenUnix opens a Unix socket. A socket file that nobody listens on any
 // more is replaced; one that is in use is not.
 func listenUnix(path string) (net.Listener, error) {
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("%s exists and is not a socket; choose another path or remove it", path)
+	}
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("the socket %s is in use by another process", path)

@@ -283,9 +283,25 @@ func (s *supervisor) workerGone(w *worker) {
 			s.log.Error("application process could not start", "generation", g.Number(), "error", reason)
 		}
 	default:
-		s.log.Warn("application process has ended, another one takes its place", "worker", w.PID(), "status", w.status)
+		s.mourn(w)
 		s.fill(g)
 	}
+}
+
+// obituaryPatience is how long the log entry about a dead process waits for
+// the preloader to say how it ended.
+const obituaryPatience = time.Second
+
+// mourn logs the unexpected end of a process. Its preloader, which reaps it,
+// says how it ended; mostly that comes a moment later than the end is seen.
+func (s *supervisor) mourn(w *worker) {
+	if w.status == "" && w.generation.preloader != nil {
+		s.unmourned[w.Number] = w
+		time.AfterFunc(obituaryPatience, func() { s.post(spawn.Exited{Worker: w.Number, Status: "unknown"}) })
+		return
+	}
+	delete(s.unmourned, w.Number)
+	s.log.Warn("application process has ended, another one takes its place", "worker", w.PID(), "status", w.status)
 }
 
 // preloaderGone: its workers live on; a new one is started when one is needed.

@@ -35,6 +35,7 @@ type supervisor struct {
 	next        *generation // boots to take over
 	draining    map[*generation]bool
 	workers     map[int]*worker
+	unmourned   map[int]*worker // have ended, and nobody has said how
 	generations int
 	spawned     int
 	failures    int // boots in a row that came to nothing
@@ -90,6 +91,7 @@ func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, lo
 		ended:      make(chan struct{}),
 		draining:   map[*generation]bool{},
 		workers:    map[int]*worker{},
+		unmourned:  map[int]*worker{},
 		watch:      newRestartWatch(o.RestartDir),
 	}
 }
@@ -201,6 +203,9 @@ func (s *supervisor) handle(event any) {
 	case spawn.Exited:
 		if w := s.workers[e.Worker]; w != nil {
 			w.status = e.Status
+		} else if w := s.unmourned[e.Worker]; w != nil {
+			w.status = e.Status
+			s.mourn(w)
 		}
 	case spawn.WorkerReady:
 		if w := s.workers[e.Worker]; w != nil {

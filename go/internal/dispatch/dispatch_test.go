@@ -240,6 +240,44 @@ func TestAStreamedResponseArrivesInPieces(t *testing.T) {
 	}
 }
 
+func TestRequestsThatLieInTheSocketGoToTheNextGeneration(t *testing.T) {
+	b := newBench(t, 0)
+	hold := make(chan struct{})
+	begun := make(chan struct{}, 1)
+	seat, _, ended := b.worker(func(id uint64) []byte { begun <- struct{}{}; <-hold; return complete(id) })
+	b.d.Serve(b.g)
+	first := b.submit()
+	<-begun
+	var waiting []*Call
+	for range 2 * lookAhead {
+		waiting = append(waiting, b.submit())
+	}
+	next := &bench{T: t, d: b.d}
+	var err error
+	if next.g, err = b.d.NewGeneration(2, 1); err != nil {
+		t.Fatal(err)
+	}
+	var order []uint64
+	seat2, _, ended2 := next.worker(func(id uint64) []byte { order = append(order, id); return complete(id) })
+	b.d.Serve(next.g)
+	for i, c := range waiting {
+		if err := c.Wait(); err != nil {
+			t.Errorf("waiting request %d: %v", i, err)
+		}
+	}
+	close(hold)
+	if err := first.Wait(); err != nil {
+		t.Error(err)
+	}
+	b.finish([]*Seat{seat}, ended)
+	next.finish([]*Seat{seat2}, ended2)
+	for i, c := range waiting {
+		if order[i] != c.ID {
+			t.Fatal("the requests were served out of order")
+		}
+	}
+}
+
 func TestAReaderThatGoesAwayDoesNotStopTheSlot(t *testing.T) {
 	b := newBench(t, 0)
 	big := make([]byte, 300_000)

@@ -13,9 +13,15 @@ import (
 // lookAhead is how many requests beyond its slots a generation may hold in
 // its queue socket, per slot: a worker that finishes finds its next request
 // there without anyone being woken. Measured with a hello-world app, four are
-// worth a tenth in requests/s over one; what is in the socket cannot be taken
-// back, so it is as little as does that.
+// worth a tenth in requests/s over one. What is in the socket is out of sight,
+// and taken back only for a restart, so it is as little as does that.
 const lookAhead = 4
+
+// A request id is the sequence number of the request over the index of its call.
+const (
+	indexBits = 24
+	indexMask = 1<<indexBits - 1
+)
 
 // Options of a Dispatcher.
 type Options struct {
@@ -89,7 +95,7 @@ func (d *Dispatcher) send(g *Generation, c *Call) bool {
 	index := d.claim(c)
 	d.sequence++
 	c.index = index
-	c.ID = d.sequence<<24 | uint64(index)
+	c.ID = d.sequence<<indexBits | uint64(index)
 	c.state, c.generation = callSent, g
 	c.Request.SetID(c.ID)
 	err := g.queue.Send(c.Request.Bytes(), c.BodyFile)
@@ -187,14 +193,33 @@ func (d *Dispatcher) fail(c *Call, err error) {
 }
 
 // Serve makes g the generation that takes requests, and starts with those
-// that wait. The former one is returned.
-func (d *Dispatcher) Serve(g *Generation) *Generation {
+// that wait. Requests that lie in the socket of the former one go to g, too:
+// its workers are busy, or they would have taken them.
+func (d *Dispatcher) Serve(g *Generation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	old := d.current
+	if old := d.current; old != nil && old != g {
+		d.recall(old)
+	}
 	d.current, d.refusal = g, nil
 	d.pump()
-	return old
+}
+
+// recall takes requests that no worker has received back to the head of the
+// line; d.mu is held.
+func (d *Dispatcher) recall(g *Generation) {
+	ids := g.queue.Drain()
+	for i := len(ids) - 1; i >= 0; i-- {
+		index := int(ids[i] & indexMask)
+		if index >= len(d.calls) {
+			continue
+		}
+		if c := d.calls[index]; c != nil && c.ID == ids[i] && c.state == callSent {
+			g.outstanding--
+			d.release(c)
+			d.putBack(c)
+		}
+	}
 }
 
 // Refuse gives every waiting and every new request err for an answer, until
@@ -258,8 +283,8 @@ func (d *Dispatcher) Short() bool {
 func (d *Dispatcher) answering(g *Generation, id uint64) *Call {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	index := uint32(id & 0xffffff)
-	if int(index) >= len(d.calls) {
+	index := int(id & indexMask)
+	if index >= len(d.calls) {
 		return nil
 	}
 	c := d.calls[index]
@@ -314,11 +339,11 @@ func (d *Dispatcher) lost(g *Generation, until uint64, suspects map[uint64]bool)
 	empty := g.queue.Pending() == 0
 	again = map[uint64]bool{}
 	for _, c := range d.calls {
-		if c == nil || c.generation != g || c.state != callSent || inWork[c.ID] || c.ID>>24 > until {
+		if c == nil || c.generation != g || c.state != callSent || inWork[c.ID] || c.ID>>indexBits > until {
 			continue
 		}
 		unsettled = true
-		if c.ID>>24 > taken && !empty {
+		if c.ID>>indexBits > taken && !empty {
 			continue // still in the socket
 		}
 		if !suspects[c.ID] {

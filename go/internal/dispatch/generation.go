@@ -212,7 +212,7 @@ func (g *Generation) Drain() error {
 // FailRest answers everything that is still under way in this generation.
 // No worker of it lives any more, or those that do are about to be killed.
 func (g *Generation) FailRest(err error) {
-	g.queue.Drain()
+	g.queue.Drain() // what it holds is among the calls below
 	d := g.d
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,11 @@ const sendfilePiece = 4 << 20
 // Conn is a client's connection.
 type Conn struct {
 	net.Conn
-	raw                    *rawIO
+	raw   *rawIO
+	owner *connections
+	// serving is set while a request is being answered.
+	serving atomic.Bool
+
 	remoteAddr, remotePort string
 	localAddr, localPort   string
 
@@ -46,12 +51,12 @@ type Conn struct {
 	readDeadline  time.Time
 }
 
-func newConn(c net.Conn) (*Conn, error) {
+func newConn(c net.Conn, owner *connections) (*Conn, error) {
 	raw, err := newRawIO(c)
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{Conn: c, raw: raw}
+	conn := &Conn{Conn: c, raw: raw, owner: owner}
 	conn.remoteAddr, conn.remotePort = splitAddr(c.RemoteAddr())
 	conn.localAddr, conn.localPort = splitAddr(c.LocalAddr())
 	return conn, nil
@@ -194,22 +199,6 @@ func (c *Conn) sendFile(file *os.File, limited *io.LimitedReader) (int64, error)
 		}
 	}
 	return total, nil
-}
-
-// listener wraps the connections it accepts.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	conn, err := newConn(c)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return conn, nil
 }
 
 // RemoteHost is the client's address, without port.

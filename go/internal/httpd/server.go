@@ -34,6 +34,9 @@ type Server struct {
 	handler   Handler
 	refuse    Refuser
 	log       *slog.Logger
+
+	mu        sync.Mutex
+	listeners []*connections
 }
 
 // NewServer makes a server; Serve starts it.
@@ -63,11 +66,24 @@ func NewServer(handler Handler, refuse Refuser, log *slog.Logger) *Server {
 }
 
 // Serve accepts connections until Shutdown.
-func (s *Server) Serve(l net.Listener) error { return s.http.Serve(listener{l}) }
+func (s *Server) Serve(l net.Listener) error {
+	c := &connections{Listener: l, open: map[*Conn]struct{}{}}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, c)
+	s.mu.Unlock()
+	return s.http.Serve(c)
+}
 
 // Shutdown stops accepting and waits until the requests under way have been
 // answered, or ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		l.shutdown()
+	}
+	s.mu.Unlock()
+	return s.http.ShutdownWithContext(ctx)
+}
 
 // Open is the number of connections.
 func (s *Server) Open() int { return int(s.http.GetOpenConnectionsCount()) }
@@ -77,6 +93,8 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if !ok {
 		panic("httpd: connection did not come through the server's listener")
 	}
+	conn.serving.Store(true)
+	defer conn.serving.Store(false)
 	x := s.exchanges.Get().(*Exchange)
 	if err := x.parse(ctx, conn); err != nil {
 		s.reject(ctx, err)

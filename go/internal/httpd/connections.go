@@ -1,0 +1,75 @@
+package httpd
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// headGrace is how long a client may take to complete the head of a request
+// that it had begun to send when the server was told to shut down.
+const headGrace = 2 * time.Second
+
+// connections is a listener that knows the connections it has accepted, so
+// that those without a whole request do not hold up a shutdown.
+type connections struct {
+	net.Listener
+
+	mu      sync.Mutex
+	open    map[*Conn]struct{}
+	closing time.Time // read deadline of connections without a request; zero before shutdown
+}
+
+// Accept wraps the next connection.
+func (l *connections) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := newConn(c, l)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[conn] = struct{}{}
+	return conn, nil
+}
+
+// shutdown bounds the time of all connections on which no request is being
+// answered.
+func (l *connections) shutdown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closing = time.Now().Add(headGrace)
+	for c := range l.open {
+		if !c.serving.Load() {
+			// A connection that is closed at this moment needs no deadline.
+			_ = c.Conn.SetReadDeadline(l.closing)
+		}
+	}
+}
+
+func (l *connections) deadline(t time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closing.IsZero() && (t.IsZero() || t.After(l.closing)) {
+		return l.closing
+	}
+	return t
+}
+
+// SetReadDeadline is called before each request; during a shutdown no
+// deadline is later than the shutdown's.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	return c.Conn.SetReadDeadline(c.owner.deadline(t))
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	c.owner.mu.Lock()
+	delete(c.owner.open, c)
+	c.owner.mu.Unlock()
+	return c.Conn.Close()
+}
