@@ -160,6 +160,26 @@ RSpec.describe "The Rack environment" do
       end
     end
 
+    it "gives an environment or a ProtocolError for any bytes" do
+      random = Random.new(RSpec.configuration.seed)
+      golden = %w[request_get request_post_inline request_body_fd].map do |name|
+        File.binread(File.expand_path("../../fixtures/frames/#{name}.bin", __dir__))
+      end
+      outcomes = Hash.new(0)
+      3_000.times do
+        bytes = golden.sample(random: random).dup
+        random.rand(1..4).times { bytes.setbyte(random.rand(bytes.bytesize), random.rand(256)) }
+        bytes = bytes.byteslice(0, random.rand(1..bytes.bytesize)) if random.rand < 0.2
+        driver.put(bytes)
+        begin
+          outcomes[slot.receive.class] += 1
+        rescue error
+          outcomes[error] += 1
+        end
+      end
+      expect(outcomes.keys).to contain_exactly(Hash, error)
+    end
+
     it "refuses a message without a header" do
       driver.put("short")
       expect { slot.receive }.to raise_error(error, /5 bytes/)
