@@ -2,6 +2,7 @@
 
 require "open3"
 require "rbconfig"
+require "tmpdir"
 
 # In processes of their own: the module is global, and the specs of application processes define its other side.
 RSpec.describe "PhusionPassenger in a rake task or a console" do
@@ -41,6 +42,39 @@ RSpec.describe "PhusionPassenger in a rake task or a console" do
   it "has the names that applications ask for" do
     expect(ruby("print PhusionPassenger::VERSION_STRING, PhusionPassenger.install_framework_extensions!(:x).inspect")[0])
       .to eq("7.0.0nil")
+  end
+
+  it "knows the same events as application processes" do
+    application_side = File.expand_path("../../../phusion_passenger/public_api.rb", __dir__)
+    expect(ruby(<<~RUBY)[0]).to eq("true")
+      here = PhusionPassenger.early_event_blocks.keys
+      require #{application_side.inspect}
+      print here == PhusionPassenger::ProcessApi::EVENTS
+    RUBY
+  end
+
+  # `bundle exec passenger` finds the original's command where its package is installed and ours is not in PATH.
+  describe "loaded by a command of the original Passenger" do
+    def foreign(name, *arguments)
+      Dir.mktmpdir do |directory|
+        File.write("#{directory}/#{name}", "require 'phusion_passenger'; PhusionPassenger.locate_directories; print 'the original'")
+        lib = File.expand_path("../../../lib", __dir__)
+        out, err, status = Open3.capture3(RbConfig.ruby, "-I", lib, "#{directory}/#{name}", *arguments)
+        [out, err.sub(directory, "DIR"), status.exitstatus]
+      end
+    end
+
+    it "becomes this gem's command of the same name" do
+      expect(foreign("passenger", "--version")).to eq(["Passenger 7.0.0\n", "", 0])
+    end
+
+    it "says so when this gem has no such command" do
+      expect(foreign("passenger-install-nginx-module")).to eq(
+        ["", "passenger-install-nginx-module: DIR/passenger-install-nginx-module belongs to another Passenger installation than " \
+             "the gem in the bundle (passenger 7.0.0), which has no command passenger-install-nginx-module; " \
+             "run it outside the bundle\n", 1]
+      )
+    end
   end
 
   it "does not define what exists only in workers" do
