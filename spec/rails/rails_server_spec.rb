@@ -224,8 +224,7 @@ RSpec.describe "rails server" do
 
   it "goes into the background with -d, serves there, and ends by its pid file" do
     server = rails_server("-d")
-    argv = server.instance_variable_get(:@argv)
-    result = run_command(argv, directory: server.directory, environment: server.instance_variable_get(:@environment))
+    result = run_command(server.argv, directory: server.directory, environment: server.environment)
     expect(result.status.exitstatus).to eq(0), result.to_s
     path = File.join(server.directory, "tmp/pids/server.pid")
     eventually("the pid file") { File.size?(path) }
@@ -246,8 +245,7 @@ RSpec.describe "rails server" do
     TCPServer.open("127.0.0.1", 0) do |taken|
       port = taken.addr[1]
       server = rails_server(address: ["127.0.0.1", port])
-      result = run_command(server.instance_variable_get(:@argv), directory: server.directory,
-                                                                 environment: server.instance_variable_get(:@environment))
+      result = run_command(server.argv, directory: server.directory, environment: server.environment)
       expect(result.status.exitstatus).to eq(1), result.to_s
       expect((result.out + result.err).lines.grep(/#{port}.*(use|taken)|(use|taken).*#{port}/i)).not_to be_empty, result.to_s
       expect(result.out + result.err).not_to match(/\.rb:\d+:in /)

@@ -10,7 +10,7 @@ module Harness
     SHUTDOWN_SECONDS = 35
     TAIL_LINES = 60
 
-    attr_reader :pid, :directory, :name
+    attr_reader :pid, :directory, :name, :argv, :environment
 
     @running = []
     class << self
