@@ -53,7 +53,7 @@ module PhusionPassenger
 
     # Ends a response that can't be completed.
     def give_up(env, error)
-      log(env, error, "an application") unless error.is_a?(Native::ClientGone) || error.is_a?(Native::Disconnected)
+      log(env, error, "the application") unless error.is_a?(Native::ClientGone) || error.is_a?(Native::Disconnected)
       answer(error)
       leave_after(error)
     end
