@@ -47,6 +47,7 @@ generate_env_keys_header(ENV_KEYS, File.join(Dir.pwd, "env_keys.h"))
 
 $CFLAGS << " -std=gnu11 -Wall -Wextra -Wno-unused-parameter -fvisibility=hidden"
 $INCFLAGS << " -I." # env_keys.h lies in the build directory
+# Ruby's own choice of warnings includes some about C that is older than ours.
 $warnflags = $warnflags.to_s.gsub("-Wdeclaration-after-statement", "")
 
 create_makefile("phusion_passenger/native")
