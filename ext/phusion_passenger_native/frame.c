@@ -173,17 +173,27 @@ void pn_expect_answer(struct pn_slot *slot, enum pn_answer wanted, const char *w
     if (slot->answer != wanted) rb_raise(rb_eRuntimeError, "%s: %s", what, states[slot->answer]);
 }
 
-void pn_begin_frame(struct pn_slot *slot, enum pn_frame_type type, int status)
+static void append_frame_header(struct pn_slot *slot, enum pn_frame_type type, int status)
 {
-    unsigned char *header;
+    unsigned char *header = pn_reserve(&slot->out, PN_FRAME_HEADER_BYTES);
 
-    slot->out.length = 0;
-    header = pn_reserve(&slot->out, PN_FRAME_HEADER_BYTES);
     header[0] = PN_PROTOCOL_VERSION;
     header[1] = (unsigned char)type;
     pn_put16(header + 2, (uint16_t)status);
+    pn_put32(header + 4, 0);
     pn_put64(header + 8, slot->request_id);
-    slot->out.length = PN_FRAME_HEADER_BYTES;
+    slot->out.length += PN_FRAME_HEADER_BYTES;
+}
+
+void pn_begin_frame(struct pn_slot *slot, enum pn_frame_type type, int status)
+{
+    slot->out.length = 0;
+    append_frame_header(slot, type, status);
+}
+
+void pn_append_frame(struct pn_slot *slot, enum pn_frame_type type)
+{
+    append_frame_header(slot, type, 0);
 }
 
 /* more: bytes of the payload that are not in the buffer */

@@ -24,9 +24,15 @@ void pn_begin_frame(struct pn_slot *slot, enum pn_frame_type type, int status);
  * the buffer; raises InvalidResponse when it is too long. */
 void pn_end_frame(struct pn_slot *slot, size_t more);
 
+/* Puts a frame without payload behind the finished one in the buffer. */
+void pn_append_frame(struct pn_slot *slot, enum pn_frame_type type);
+
 void pn_send_frame(struct pn_slot *slot, struct iovec *parts, int count, int descriptor);
 /* The frame is the slot's buffer; descriptor is -1 or goes along. */
 void pn_send_buffer(struct pn_slot *slot, int descriptor);
+
+/* response.c: sends a chunk, which is stable, from an offset on. */
+void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset);
 
 /* Raises Disconnected and gives the stream up. */
 NORETURN(void pn_stream_ended(struct pn_slot *slot));

@@ -25,9 +25,19 @@ enum pn_frame_type {
     PN_FRAME_END = 3,
     PN_FRAME_COMPLETE = 4,
     PN_FRAME_FILE = 5,
-    PN_FRAME_DESCRIPTOR = 6,
-    PN_FRAME_FAILED = 7,
-    PN_FRAME_ABORTED = 8
+    PN_FRAME_OFFER = 6,
+    PN_FRAME_SENT = 7,
+    PN_FRAME_FAILED = 8,
+    PN_FRAME_ABORTED = 9
+};
+
+/* Messages of the engine on the slot stream. */
+#define PN_NOTICE_BYTES 16
+
+enum pn_notice {
+    PN_NOTICE_CLIENT_GONE = 1,
+    PN_NOTICE_SOCKET = 2,
+    PN_NOTICE_NO_SOCKET = 3
 };
 
 /* Control messages. */

@@ -1,8 +1,8 @@
 /* The answering half of a slot: complete, streamed and failed responses. */
 #include "frame.h"
+#include "handover.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,10 +10,9 @@
  * sent with one system call. */
 #define COPY_MAX (64 * 1024)
 
-/* Bytes. A complete body from this size on travels as a memfd. Below it that
- * costs more than it saves: giving a memfd its pages takes longer than copying
- * the bytes through the socket (measured with 70 KB to 6 MB; equal at 6 MB). */
-#define DESCRIPTOR_MIN (4 * 1024 * 1024)
+/* Bytes. A complete body from this size on is offered to be written by this
+ * process. Below it the talk about the offer costs more than the copies saved. */
+#define OFFER_MIN (64 * 1024)
 
 /* Bytes. Longer pieces of a streamed body are cut, so that the engine can pass
  * on the beginning while the rest is on its way. */
@@ -42,65 +41,6 @@ static size_t body_length(VALUE body)
         total += (size_t)RSTRING_LEN(part);
     }
     return total;
-}
-
-/* pwrite leaves the position at 0, where a reader of the descriptor starts. */
-static void write_memfd(int fd, VALUE body)
-{
-    off_t offset = 0;
-    long i;
-
-    for (i = 0; i < RARRAY_LEN(body); i++) {
-        VALUE part = RARRAY_AREF(body, i);
-        size_t done = 0, length = (size_t)RSTRING_LEN(part);
-
-        while (done < length) {
-            ssize_t written = pwrite(fd, RSTRING_PTR(part) + done, length - done, offset);
-
-            if (written < 0) {
-                if (errno == EINTR) continue;
-                rb_sys_fail("response body: writing to memory");
-            }
-            done += (size_t)written;
-            offset += written;
-        }
-    }
-}
-
-struct descriptor_frame {
-    struct pn_slot *slot;
-    VALUE body;
-    size_t length;
-    int fd;
-};
-
-static VALUE send_descriptor_frame(VALUE argument)
-{
-    struct descriptor_frame *frame = (struct descriptor_frame *)argument;
-    struct pn_slot *slot = frame->slot;
-
-    write_memfd(frame->fd, frame->body);
-    slot->out.bytes[1] = PN_FRAME_DESCRIPTOR;
-    pn_put64(pn_reserve(&slot->out, 8), frame->length);
-    slot->out.length += 8;
-    pn_end_frame(slot, 0);
-    pn_send_buffer(slot, frame->fd);
-    return Qnil;
-}
-
-static VALUE close_descriptor(VALUE argument)
-{
-    close(((struct descriptor_frame *)argument)->fd);
-    return Qnil;
-}
-
-static void respond_with_memfd(struct pn_slot *slot, VALUE body, size_t length)
-{
-    struct descriptor_frame frame = {slot, body, length, memfd_create("passenger response", MFD_CLOEXEC)};
-
-    if (frame.fd < 0) rb_sys_fail("response body: memfd_create");
-    rb_update_max_fd(frame.fd);
-    rb_ensure(send_descriptor_frame, (VALUE)&frame, close_descriptor, (VALUE)&frame);
 }
 
 static void respond_with_copy(struct pn_slot *slot, VALUE body, size_t length)
@@ -158,12 +98,36 @@ static void respond_with_parts(struct pn_slot *slot, VALUE body)
     RB_GC_GUARD(held);
 }
 
+/* A copy that shares the bytes: what the application does to its string while
+ * this thread waits for the engine doesn't matter then. */
+static VALUE stable_chunk(VALUE chunk)
+{
+    StringValue(chunk);
+    return rb_str_new_frozen(chunk);
+}
+
+/* The body as one string whose bytes stay as they are. */
+static VALUE whole_body(VALUE body, size_t length)
+{
+    VALUE whole;
+    long i;
+
+    if (RARRAY_LEN(body) == 1) return stable_chunk(RARRAY_AREF(body, 0));
+    whole = rb_str_buf_new((long)length);
+    for (i = 0; i < RARRAY_LEN(body); i++) {
+        VALUE part = RARRAY_AREF(body, i);
+
+        rb_str_cat(whole, RSTRING_PTR(part), RSTRING_LEN(part));
+    }
+    return whole;
+}
+
 static void respond_with_array(struct pn_slot *slot, VALUE body)
 {
     size_t length = body_length(body);
 
-    if (length >= DESCRIPTOR_MIN) {
-        respond_with_memfd(slot, body, length);
+    if (length >= OFFER_MIN) {
+        pn_respond_with_offer(slot, whole_body(body, length));
         return;
     }
     pn_end_frame(slot, length);
@@ -239,23 +203,17 @@ static void send_with_chunk(struct pn_slot *slot, const char *bytes, size_t leng
     }
 }
 
-/* The engine writes the id of a request to the slot's stream when its client
- * has gone; an endless stream then ends here instead of never. */
+/* The engine says when the client of a response has gone; an endless stream
+ * then ends here instead of never. */
 static void check_client(struct pn_slot *slot)
 {
-    unsigned char ids[8 * 32];
-    ssize_t length = recv(slot->stream_fd, ids, sizeof ids, MSG_DONTWAIT), at;
-
-    if (length == 0) pn_stream_ended(slot);
-    for (at = 0; at + 8 <= length; at += 8) {
-        if (pn_get64(ids + at) == slot->request_id) slot->client_gone = true;
-    }
+    pn_read_notices(slot);
     if (slot->client_gone) {
         rb_raise(pn_client_gone, "the client has closed the connection before the end of the response");
     }
 }
 
-static void send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset)
+void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset)
 {
     while (offset < (size_t)RSTRING_LEN(chunk)) {
         size_t length = (size_t)RSTRING_LEN(chunk) - offset;
@@ -265,14 +223,6 @@ static void send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset)
         send_with_chunk(slot, RSTRING_PTR(chunk) + offset, length);
         offset += length;
     }
-}
-
-/* A copy that shares the bytes: what the application does to its string while
- * this thread waits for the engine doesn't matter then. */
-static VALUE stable_chunk(VALUE chunk)
-{
-    StringValue(chunk);
-    return rb_str_new_frozen(chunk);
 }
 
 /* write_head(status, headers, chunk): chunk is the beginning of the body, or nil */
@@ -294,7 +244,7 @@ static VALUE slot_write_head(VALUE self, VALUE status, VALUE headers, VALUE chun
         return Qnil;
     }
     send_with_chunk(slot, RSTRING_PTR(chunk), first);
-    send_body_frames(slot, chunk, first);
+    pn_send_body_frames(slot, chunk, first);
     RB_GC_GUARD(chunk);
     return Qnil;
 }
@@ -308,7 +258,7 @@ static VALUE slot_write_body(VALUE self, VALUE chunk)
     chunk = stable_chunk(chunk);
     if (slot->broken) pn_stream_ended(slot);
     check_client(slot);
-    send_body_frames(slot, chunk, 0);
+    pn_send_body_frames(slot, chunk, 0);
     RB_GC_GUARD(chunk);
     return Qnil;
 }

@@ -46,17 +46,13 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 			return fmt.Errorf("the file that the application gave as its body: %w", err)
 		}
 		static.SendFile(x.Ctx, file)
-	case link.FrameDescriptor:
-		if declared != noLength && declared != c.FileLength {
+	case link.FrameOffer:
+		if declared != noLength && declared != c.Length {
 			defer c.Close()
-			return lengthMismatch(declared, c.FileLength)
+			return lengthMismatch(declared, c.Length)
 		}
-		// The position is shared with the worker that wrote the file.
-		if _, err := c.File.Seek(0, io.SeekStart); err != nil {
-			defer c.Close()
-			return fmt.Errorf("the descriptor that the application process gave as the body: %w", err)
-		}
-		static.SendFile(x.Ctx, &static.File{File: c.File, Size: c.FileLength})
+		x.Ctx.Response.ImmediateHeaderFlush = true
+		x.Ctx.Response.SetBodyStream(&offeredBody{streamBody{c.Stream, e.log, requestReference(x, c.ID)}, c.Offer, x.Conn, c.Length}, int(c.Length))
 	default:
 		e.respondStream(x, c, declared, bodiless)
 	}
@@ -125,7 +121,7 @@ func (e *Engine) respondStream(x *httpd.Exchange, c *dispatch.Call, declared int
 		}
 		return
 	}
-	body := &streamBody{Spool: c.Stream, log: e, reference: requestReference(x, c.ID)}
+	body := &streamBody{c.Stream, e.log, requestReference(x, c.ID)}
 	if declared != noLength || x.HTTP11 {
 		x.Ctx.Response.ImmediateHeaderFlush = true
 		x.Ctx.Response.SetBodyStream(body, int(declared))

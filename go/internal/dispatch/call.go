@@ -44,13 +44,13 @@ type Call struct {
 	BodyFile *os.File
 
 	// The response, to be read when Wait has returned nil.
-	Kind       link.FrameType // complete, file, descriptor, or head: then Stream follows
-	Status     int
-	Headers    link.Headers
-	Body       []byte // complete: the body; file: the path
-	File       *os.File
-	FileLength int64
-	Stream     *spool.Spool
+	Kind    link.FrameType // complete or file; head or offer: Stream follows
+	Status  int
+	Headers link.Headers
+	Body    []byte // complete: the body; file: the path
+	Length  int64  // offer: of the body
+	Stream  *spool.Spool
+	Offer   *Offer
 
 	ID uint64
 
@@ -79,7 +79,7 @@ func (c *Call) Reset() {
 		c.Body = nil
 	}
 	c.Body = c.Body[:0]
-	c.File, c.FileLength, c.Stream = nil, 0, nil
+	c.Length, c.Stream, c.Offer = 0, nil, nil
 	c.ID, c.err = 0, nil
 }
 
@@ -92,9 +92,10 @@ func (c *Call) Wait() error {
 
 // Close lets go of a response body that will not be sent.
 func (c *Call) Close() {
-	if c.File != nil {
-		c.File.Close()
-		c.File = nil
+	if c.Offer != nil {
+		// A worker that does not hear of it waits no longer than for any answer.
+		_ = c.Offer.Decline()
+		c.Offer = nil
 	}
 	if c.Stream != nil {
 		c.Stream.Close()

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"passenger/go/internal/link"
 	"passenger/go/internal/link/linktest"
@@ -317,7 +320,7 @@ func TestAWorkerIsToldThatItsClientHasGone(t *testing.T) {
 	}
 	c.Close()
 	peer.Write(link.AppendFrame(nil, link.FrameBody, 0, id, []byte("nobody reads this")))
-	var told [8]byte
+	var told [16]byte
 	if _, err := io.ReadFull(peer, told[:]); err != nil {
 		t.Fatal(err)
 	}
@@ -328,6 +331,70 @@ func TestAWorkerIsToldThatItsClientHasGone(t *testing.T) {
 	peer.Close()
 	seat.Close()
 	b.finish(nil)
+}
+
+func TestAWorkerWritesTheBodyItOffersAsFarAsItGets(t *testing.T) {
+	for name, written := range map[string]int{"all": 10, "a part": 4, "nothing": 0, "dies": -1} {
+		b := newBench(t, 0)
+		seat, peers, err := b.g.NewSeat(1, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seat.Ready()
+		b.d.Serve(b.g)
+		c := b.submit()
+		b.g.Queue().Drain() // received by this worker
+		peer, id := peers[0], c.ID
+		body := []byte("0123456789")
+		peer.Write(link.AppendFrame(nil, link.FrameOffer, 200, id, link.HeadPayload(nil, []byte{10, 0, 0, 0, 0, 0, 0, 0})))
+		if err := c.Wait(); err != nil || c.Length != 10 || c.Offer == nil {
+			t.Fatalf("%s: length %d, offer %v, %v", name, c.Length, c.Offer, err)
+		}
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			notice, oob := make([]byte, 16), make([]byte, 64)
+			_, oobn, _, _, err := unix.Recvmsg(int(peer.Fd()), notice, oob, 0)
+			if err != nil || binary.LittleEndian.Uint64(notice) != id || link.Notice(notice[8]) != link.NoticeSocket {
+				t.Errorf("%s: notice %v, %v", name, notice, err)
+			}
+			messages, _ := unix.ParseSocketControlMessage(oob[:oobn])
+			fds, _ := unix.ParseUnixRights(&messages[0])
+			if written >= 0 {
+				unix.Write(fds[0], body[:written])
+				frames := link.AppendFrame(nil, link.FrameSent, 0, id, binary.LittleEndian.AppendUint64(nil, uint64(written)))
+				frames = link.AppendFrame(frames, link.FrameBody, 0, id, body[written:])
+				peer.Write(link.AppendFrame(frames, link.FrameEnd, 0, id, nil))
+			}
+			unix.Close(fds[0])
+			peer.Close()
+		}()
+		n, err := c.Offer.Take(conn.(*net.TCPConn))
+		if (err != nil) != (written < 0) || err == nil && int(n) != written {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+		io.Copy(conn, c.Stream)
+		conn.Close()
+		got, _ := io.ReadAll(client)
+		if written >= 0 && string(got) != string(body) {
+			t.Errorf("%s: the client has %q", name, got)
+		}
+		client.Close()
+		listener.Close()
+		c.Stream.Close()
+		seat.Close()
+		b.finish(nil)
+	}
 }
 
 func TestGarbageFromAWorkerIsA502(t *testing.T) {

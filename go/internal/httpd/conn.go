@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -206,3 +207,6 @@ func (c *Conn) RemoteHost() string { return c.remoteAddr }
 
 // RemotePort is the client's port.
 func (c *Conn) RemotePort() string { return c.remotePort }
+
+// SyscallConn gives access to the socket, for handing it to a worker.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw.conn, nil }

@@ -33,14 +33,15 @@ type FrameType uint8
 
 // The response frames, as numbered in docs/protocol.md.
 const (
-	FrameHead       FrameType = 1
-	FrameBody       FrameType = 2
-	FrameEnd        FrameType = 3
-	FrameComplete   FrameType = 4
-	FrameFile       FrameType = 5
-	FrameDescriptor FrameType = 6
-	FrameFailed     FrameType = 7
-	FrameAborted    FrameType = 8
+	FrameHead     FrameType = 1
+	FrameBody     FrameType = 2
+	FrameEnd      FrameType = 3
+	FrameComplete FrameType = 4
+	FrameFile     FrameType = 5
+	FrameOffer    FrameType = 6
+	FrameSent     FrameType = 7
+	FrameFailed   FrameType = 8
+	FrameAborted  FrameType = 9
 )
 
 func (t FrameType) String() string {
@@ -55,12 +56,14 @@ func (t FrameType) String() string {
 		return "complete"
 	case FrameFile:
 		return "file"
-	case FrameDescriptor:
-		return "descriptor"
 	case FrameFailed:
 		return "failed"
 	case FrameAborted:
 		return "aborted"
+	case FrameOffer:
+		return "offer"
+	case FrameSent:
+		return "sent"
 	}
 	return fmt.Sprintf("unknown(%d)", uint8(t))
 }
@@ -145,7 +148,7 @@ func AppendFrame(dst []byte, t FrameType, status int, id uint64, payload []byte)
 	return append(dst, payload...)
 }
 
-// HeadPayload builds the payload of a head, complete, file or descriptor frame.
+// HeadPayload builds the payload of a head, complete, file or offer frame.
 func HeadPayload(headers Headers, body []byte) []byte {
 	p := binary.LittleEndian.AppendUint32(nil, uint32(len(headers)))
 	p = append(p, headers...)

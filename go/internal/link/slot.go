@@ -22,7 +22,6 @@ type SlotStream struct {
 	recv       *receiver
 	buf        []byte
 	start, end int
-	fds        []int
 }
 
 // NewSlotStream makes the socket pair; peer is for the worker.
@@ -31,7 +30,7 @@ func NewSlotStream() (s *SlotStream, peer *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	recv, err := newReceiver(engine, 4)
+	recv, err := newReceiver(engine, 1)
 	if err != nil {
 		engine.Close()
 		peer.Close()
@@ -49,12 +48,9 @@ func (s *SlotStream) fill() error {
 		s.start = 0
 	}
 	n, fds, err := s.recv.receive(s.buf[s.end:])
-	if err != nil {
-		return err
-	}
+	closeAll(fds) // the protocol has no use for any
 	s.end += n
-	s.fds = append(s.fds, fds...)
-	return nil
+	return err
 }
 
 // peek returns the next n bytes (n ≤ slotBuffer) without consuming them.
@@ -93,13 +89,13 @@ func (s *SlotStream) ReadFull(p []byte) error {
 	p = p[n:]
 	for len(p) > 0 {
 		n, fds, err := s.recv.receive(p)
+		closeAll(fds)
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
 			return err
 		}
-		s.fds = append(s.fds, fds...)
 		p = p[n:]
 	}
 	return nil
@@ -134,24 +130,29 @@ func (s *SlotStream) ReadHead(headers Headers, n int) (Headers, int, error) {
 	return headers, n - 4 - size, nil
 }
 
-// TakeFD returns the descriptor that came with the frames read so far.
-func (s *SlotStream) TakeFD() (int, error) {
-	if len(s.fds) == 0 {
-		return -1, errors.New("a response announced a descriptor and none came")
-	}
-	fd := s.fds[0]
-	s.fds = s.fds[1:]
-	return fd, nil
-}
+// Notice is what the engine may tell a worker about the request it answers.
+type Notice uint32
 
-// Cancel tells the worker that the client of a request has gone. A worker
-// that is not in the middle of a response does not read these messages; when
+// The notices, as numbered in docs/protocol.md.
+const (
+	NoticeClientGone Notice = 1 // nobody reads the rest of the response
+	NoticeSocket     Notice = 2 // an offer is taken; the client's socket comes along
+	NoticeNoSocket   Notice = 3 // an offer is not taken
+)
+
+// Notify sends a notice without waiting; fd is passed along unless it is -1.
+// A worker that is not in the middle of a response does not read notices; when
 // the buffer is full of them, one more is not needed.
-func (s *SlotStream) Cancel(id uint64) error {
-	var message [8]byte
+func (s *SlotStream) Notify(id uint64, notice Notice, fd int) error {
+	var message [16]byte
 	binary.LittleEndian.PutUint64(message[:], id)
+	binary.LittleEndian.PutUint32(message[8:], uint32(notice))
+	var rights []byte
+	if fd >= 0 {
+		rights = unix.UnixRights(fd)
+	}
 	var errno syscall.Errno
-	err := s.recv.conn.Control(func(fd uintptr) { errno = trySend(int(fd), message[:], nil) })
+	err := s.recv.conn.Control(func(stream uintptr) { errno = trySend(int(stream), message[:], rights) })
 	if err == nil && errno != 0 && errno != syscall.EAGAIN && errno != syscall.EPIPE {
 		err = errno
 	}
@@ -176,9 +177,5 @@ func (s *SlotStream) Discard(n int) error {
 // Interrupt makes the reader of the stream return with an error.
 func (s *SlotStream) Interrupt() { s.file.Close() }
 
-// Close closes the stream and descriptors nobody has taken. The reader calls it.
-func (s *SlotStream) Close() {
-	s.file.Close()
-	closeAll(s.fds)
-	s.fds = nil
-}
+// Close closes the stream. The reader calls it.
+func (s *SlotStream) Close() { s.file.Close() }
