@@ -6,6 +6,8 @@ package main
 /*
 #include <stdint.h>
 #include <stdlib.h>
+
+extern char **environ;
 */
 import "C"
 
@@ -31,6 +33,7 @@ var engines = struct {
 func passenger_start(options *C.char, length C.int64_t, failure **C.char) C.int64_t {
 	o, err := config.Parse(C.GoStringN(options, C.int(length)))
 	if err == nil {
+		o.Environ = environment()
 		var e *core.Engine
 		if e, err = core.Start(o); err == nil {
 			engines.Lock()
@@ -74,6 +77,17 @@ func passenger_restart(handle C.int64_t) C.int32_t {
 	}
 	go e.Restart()
 	return 1
+}
+
+// environment is the process's environment as C and Ruby see it. Go's own view
+// is that of the moment the process began, and is not even that any more when
+// Ruby has set a long process title.
+func environment() []string {
+	var list []string
+	for p := C.environ; p != nil && *p != nil; p = (**C.char)(unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(*p))) {
+		list = append(list, C.GoString(*p))
+	}
+	return list
 }
 
 var version = C.CString(core.Version)

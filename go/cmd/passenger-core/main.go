@@ -39,6 +39,7 @@ func run(file string) error {
 	if err != nil {
 		return err
 	}
+	options.Environ = os.Environ()
 	engine, err := core.Start(options)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type Options struct {
 	MaxRequestQueueSize int // 0: any number
 	StartTimeout        time.Duration
 	ShutdownTimeout     time.Duration
+	PreloaderIdleTime   time.Duration // 0: never dropped
 
 	LogFile            string // "": standard error for the engine, standard output for the app
 	StaticFilesDir     string
@@ -40,6 +41,10 @@ type Options struct {
 	LogToStdout    bool
 	ServerSoftware string
 	NotifyFD       int
+
+	// Environ is the environment that preloaders inherit. It is not in the
+	// JSON: its bytes need not be UTF-8.
+	Environ []string
 }
 
 // Parse reads the JSON object that carries the options.
@@ -61,6 +66,7 @@ func Parse(text string) (Options, error) {
 		MaxRequestQueueSize: p.number("max_request_queue_size", 0, 1<<30),
 		StartTimeout:        p.seconds("start_timeout"),
 		ShutdownTimeout:     p.seconds("shutdown_timeout"),
+		PreloaderIdleTime:   p.seconds("max_preloader_idle_time"),
 		LogFile:             p.text("log_file"),
 		StaticFilesDir:      p.text("static_files_dir"),
 		RestartDir:          p.text("restart_dir"),

@@ -30,7 +30,7 @@ import (
 type Engine struct {
 	options    config.Options
 	log        *slog.Logger
-	output     *os.File // of the log file, nil without one
+	logFile    *os.File
 	listener   net.Listener
 	server     *httpd.Server
 	dispatcher *dispatch.Dispatcher
@@ -57,22 +57,14 @@ const (
 func Start(options config.Options) (*Engine, error) {
 	e := &Engine{options: options, pages: errorpage.Pages{Friendly: options.FriendlyErrorPages}, stopping: make(chan bool, 2), done: make(chan struct{})}
 	e.calls.New = func() any { return dispatch.NewCall() }
-	var err error
-	if e.log, e.output, err = logging.Open(options.LogFile); err != nil {
-		return nil, err
-	}
 	if options.NotifyFD >= 0 {
 		e.notify = newNotifier(options.NotifyFD)
 	}
-	var url string
-	if e.listener, url, err = listen(options); err != nil {
+	url, err := e.open()
+	if err != nil {
+		e.close()
+		e.notify.close()
 		return nil, err
-	}
-	if options.StaticFilesDir != "" {
-		if e.public, err = static.OpenRoot(options.StaticFilesDir); err != nil {
-			e.listener.Close()
-			return nil, err
-		}
 	}
 	e.dispatcher = dispatch.New(dispatch.Options{
 		MaxWaiting: options.MaxRequestQueueSize,
@@ -80,13 +72,43 @@ func Start(options config.Options) (*Engine, error) {
 		Log:        e.log,
 		Pressure:   func() { e.supervisor.pressure() },
 	})
-	e.supervisor = newSupervisor(options, e.dispatcher, e.output, e.log, e.notify)
+	var output *os.File // without a log file the app has the server's own
+	if options.LogFile != "" {
+		output = e.logFile
+	}
+	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.notify.send("listening " + url)
 	e.log.Info("listening", "url", url, "pid", os.Getpid())
 	e.supervisor.start()
 	go e.serve()
 	return e, nil
+}
+
+// open opens what the server needs of the system and says under which URL it
+// is reached.
+func (e *Engine) open() (url string, err error) {
+	if e.logFile, err = logging.Open(e.options.LogFile); err != nil {
+		return "", err
+	}
+	e.log = logging.New(e.logFile)
+	if e.options.StaticFilesDir != "" {
+		if e.public, err = static.OpenRoot(e.options.StaticFilesDir); err != nil {
+			return "", err
+		}
+	}
+	e.listener, url, err = listen(e.options)
+	return url, err
+}
+
+// close closes what open has opened, but for the listener, which its server closes.
+func (e *Engine) close() {
+	if e.public != nil {
+		e.public.Close()
+	}
+	if e.logFile != nil {
+		e.logFile.Close()
+	}
 }
 
 // chain builds the way of a request through the engine, outermost first.
@@ -184,13 +206,8 @@ func (e *Engine) serve() {
 			e.log.Warn("cannot remove the socket file", "error", err)
 		}
 	}
-	if e.public != nil {
-		e.public.Close()
-	}
 	e.log.Info("stopped")
-	if e.output != nil {
-		e.output.Close()
-	}
+	e.close()
 	e.notify.send("stopped " + strconv.Itoa(code))
 	e.notify.close()
 }

@@ -17,6 +17,8 @@ type generation struct {
 	state     pool.GenerationState
 	preloader *spawn.Preloader // nil when there is none at present
 	loaded    bool             // the preloader can fork
+	lastSpawn time.Time        // or when the app was loaded
+	idle      bool             // the preloader has been told to leave
 	workers   map[int]*worker
 	floor     int
 	deadline  *time.Timer // of the boot, later of the drain
@@ -86,7 +88,7 @@ func (s *supervisor) startPreloader(g *generation) {
 
 // loaded: the preloader can fork now.
 func (s *supervisor) loaded(g *generation) {
-	g.loaded = true
+	g.loaded, g.lastSpawn = true, time.Now()
 	if g.deadline != nil {
 		g.deadline.Stop()
 	}
@@ -122,8 +124,8 @@ func (s *supervisor) fill(g *generation) {
 		s.startPreloader(g)
 		return
 	}
-	if !g.loaded {
-		return
+	if !g.loaded || g.idle {
+		return // it comes back here when loaded, or gone
 	}
 	for range n {
 		if !s.startWorker(g) {
@@ -150,6 +152,7 @@ func (s *supervisor) startWorker(g *generation) bool {
 	w := &worker{Worker: process, generation: g, seat: seat}
 	w.deadline = time.AfterFunc(s.options.StartTimeout, func() { s.post(startTimedOut{number}) })
 	g.workers[number], s.workers[number] = w, w
+	g.lastSpawn = time.Now()
 	return true
 }
 
@@ -319,8 +322,25 @@ func (s *supervisor) preloaderGone(g *generation, status string) {
 		return
 	}
 	g.loaded = false
-	s.log.Warn("preloader has ended", "generation", g.Number(), "status", status)
+	if !g.idle {
+		s.log.Warn("preloader has ended", "generation", g.Number(), "status", status)
+	}
+	g.idle = false
 	s.fill(g)
+}
+
+// dropIdlePreloader gives the memory of a preloader back that has had nothing
+// to do for long (Passenger's max_preloader_idle_time).
+func (s *supervisor) dropIdlePreloader() {
+	g := s.current
+	if g == nil || g.preloader == nil || !g.loaded || g.idle || s.options.PreloaderIdleTime == 0 {
+		return
+	}
+	if time.Since(g.lastSpawn) >= s.options.PreloaderIdleTime {
+		g.idle = true
+		s.log.Info("preloader is idle and leaves", "generation", g.Number())
+		g.preloader.Close()
+	}
 }
 
 // bootFailed: g will never serve, or cannot replace its workers.

@@ -81,7 +81,7 @@ func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, lo
 		options: o,
 		app: spawn.App{
 			Ruby: o.Ruby, Script: o.Preloader, Root: o.AppRoot, StartupFile: o.StartupFile, Environment: o.Environment,
-			Threads: o.ThreadCount, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout, Output: output,
+			Threads: o.ThreadCount, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout, Environ: o.Environ, Output: output,
 		},
 		policy:     pool.Policy{Max: o.MaxPoolSize, Min: o.MinInstances},
 		dispatcher: d,
@@ -167,6 +167,7 @@ func (s *supervisor) run() {
 			if !s.stopping && s.watch.changed() {
 				s.restartNow("restart.txt has changed")
 			}
+			s.dropIdlePreloader()
 		}
 		if s.stopping && s.current == nil && s.next == nil && len(s.draining) == 0 {
 			return

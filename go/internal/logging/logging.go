@@ -10,19 +10,32 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// Open returns a logger that writes to the file, or to standard error without
-// one. The file is also where the app's output goes; nil without one.
-func Open(path string) (*slog.Logger, *os.File, error) {
+// Open opens the file that the log and the app's output go to; without a path
+// that is standard error. The caller closes it.
+func Open(path string) (*os.File, error) {
 	if path == "" {
-		return New(os.Stderr), nil, nil
+		return duplicate(os.Stderr)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, nil, fmt.Errorf("log file: %w", err)
+		return nil, fmt.Errorf("log file: %w", err)
 	}
-	return New(file), file, nil
+	return file, nil
+}
+
+// duplicate gives standard error another number: Go ends the process when a
+// write to descriptor 2 meets a closed pipe, and a server must outlive whoever
+// reads its log.
+func duplicate(file *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", os.NewSyscallError("dup", err))
+	}
+	return os.NewFile(uintptr(fd), "stderr"), nil
 }
 
 // New returns a logger that writes lines for people.

@@ -26,6 +26,7 @@ type App struct {
 	Threads        int    // per worker
 	ServerSoftware string
 	LogToStdout    bool
+	Environ        []string // inherited environment
 	Output         *os.File // standard output and error of the app
 }
 
@@ -57,7 +58,7 @@ func Start(app App, g *dispatch.Generation, report func(Event)) (*Preloader, err
 	defer peer.Close()
 	cmd := exec.Command(app.Ruby, app.Script)
 	cmd.Dir = app.Root
-	cmd.Env = environment(os.Environ())
+	cmd.Env = environment(app.Environ)
 	cmd.ExtraFiles = []*os.File{peer}
 	cmd.Stdout, cmd.Stderr = app.Output, app.Output
 	if app.Output == nil {
