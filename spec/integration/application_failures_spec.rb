@@ -19,10 +19,11 @@ RSpec.describe "an application that fails" do
       expect(server.get("/raise?message=%3Cscript%3Ealert%281%29%3C%2Fscript%3E").body).not_to include("<script>alert")
     end
 
-    it "is logged with class, message, backtrace and the id of the request" do
+    it "is logged with class, message, backtrace, the id of the request and that of the process" do
       server.get("/raise?message=logged+problem", "X-Request-Id" => "spec-7f3a")
-      eventually("the entry in the log") { server.said.include?("logged problem") }
-      expect(server.said).to include("ArgumentError: logged problem", "config.ru:#{failing_line}", "spec-7f3a")
+      entry = eventually("the entry in the log") { server.said[/^.*ArgumentError.*\n(?:  .*\n)*.*logged problem\n(?:  .*\n)+/] }
+      expect(entry).to include("ArgumentError: logged problem", "config.ru:#{failing_line}", "spec-7f3a")
+      expect(server.workers.map(&:to_s)).to include(entry[/process (\d+)/, 1])
     end
 
     it "shows the same request id on the page and in the log when the client has sent none" do

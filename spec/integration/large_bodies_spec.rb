@@ -56,4 +56,17 @@ RSpec.describe "bodies of one gigabyte", :slow do
     expect(download("/file?name=sparse")).to eq(GIGABYTE)
     expect_constant_memory
   end
+
+  it "are kept on disk for a client that does not read them, and for no longer than that" do
+    size = 400 << 20
+    server.connect(receive_buffer: 4096) do |client|
+      client.request("GET", "/download?size=#{size}")
+      expect(client.read_status_line[1]).to eq(200)
+      # The only worker is free again: it has handed the whole body over.
+      expect(server.get("/after", within: 60).body).to eq("GET /after")
+      expect_constant_memory
+      client.reset
+    end
+    eventually("end of the temporary file") { Dir.empty?(Harness::Suite.temporary_files) }
+  end
 end

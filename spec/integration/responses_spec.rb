@@ -197,6 +197,10 @@ RSpec.describe "responses" do
       expect(server.get("/cookies").all("set-cookie")).to eq(["a=1; path=/", "b=2; HttpOnly"])
     end
 
+    it "keep several values of any header" do
+      expect(server.get("/links").all("link")).to eq(["</a>; rel=prev", "</b>; rel=next"])
+    end
+
     it "arrive in great number" do
       response = server.get("/many-headers")
       expect((1..200).map { |number| response["x-number-#{number}"] }).to all(eq("v" * 100))

@@ -164,6 +164,31 @@ RSpec.describe "rails server" do
     expect(Dir.children(File.join(server.directory, "tmp", "pids"))).to eq([])
   end
 
+  it "leaves no process behind when it is killed" do
+    server = rails_server.start
+    server.get("/")
+    family = server.processes
+    expect(family.size).to be >= 2
+    server.signal(:KILL)
+    server.wait
+    eventually("end of its processes") { family.none? { |pid| Harness::ProcFS.alive?(pid) } }
+    expect(server).not_to be_reachable
+  end
+
+  it "gets a new worker from a new preloader when both have been killed" do
+    server = rails_server.start
+    worker = server.get("/probe/pid").body.to_i
+    preloader = server.processes.find { |pid| Harness::ProcFS.title(pid)&.start_with?("Passenger AppPreloader: ") }
+    Process.kill(:KILL, preloader)
+    eventually("end of the preloader") { !Harness::ProcFS.alive?(preloader) }
+    expect(server.get("/probe/pid").body.to_i).to eq(worker)
+    Process.kill(:KILL, worker)
+    eventually("end of the worker") { !Harness::ProcFS.alive?(worker) }
+    expect(server.get("/probe/pid").body.to_i).not_to eq(worker)
+    expect(server.boots).to eq(2)
+    server.stop
+  end
+
   it "serves in production with its own static files" do
     server = rails_server("-e", "production", environment: { "RAILS_LOG_TO_STDOUT" => "1" })
     Harness::Bulletin.run(server.directory, "bundle", "exec", "rails", "db:prepare", "RAILS_ENV=production")

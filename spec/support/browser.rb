@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-require "base64"
 require "io/nonblock"
 
 module Harness
@@ -71,7 +70,7 @@ module Harness
 
     def screenshot(path)
       FileUtils.mkdir_p(File.dirname(path))
-      File.binwrite(path, Base64.decode64(command("Page.captureScreenshot", format: "png")["data"]))
+      File.binwrite(path, command("Page.captureScreenshot", format: "png")["data"].unpack1("m"))
       path
     end
 

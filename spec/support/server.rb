@@ -140,8 +140,8 @@ module Harness
     end
 
     # One request on a connection of its own.
-    def get(target, **rest)
-      connect { |client| client.get(target, **rest) }
+    def get(target, within: Deadline::DEFAULT_SECONDS, **rest)
+      connect(within: within) { |client| client.get(target, **rest) }
     end
 
     def head(target, **rest)

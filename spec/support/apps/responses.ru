@@ -61,7 +61,8 @@ def plain(more = {})
   PLAIN.merge(more)
 end
 
-def cookies(*values)
+# Several values of one header, as the version of Rack has it.
+def several(*values)
   RACK_3 ? values : values.join("\n")
 end
 
@@ -89,7 +90,8 @@ ALLOWED = {
   "/not-modified" => ->(_) { [304, { "etag" => '"v1"', "cache-control" => "no-cache" }, []] },
   "/redirect" => ->(_) { [302, plain("location" => "/elsewhere"), []] },
   "/status" => ->(env) { [query(env)["code"].to_i, plain, ["status #{query(env)["code"]}"]] },
-  "/cookies" => ->(_) { [200, plain("set-cookie" => cookies("a=1; path=/", "b=2; HttpOnly")), ["cookies"]] },
+  "/cookies" => ->(_) { [200, plain("set-cookie" => several("a=1; path=/", "b=2; HttpOnly")), ["cookies"]] },
+  "/links" => ->(_) { [200, plain("link" => several("</a>; rel=prev", "</b>; rel=next")), ["links"]] },
   "/many-headers" => ->(_) { [200, plain((1..200).to_h { |n| ["x-number-#{n}", "v" * 100] }), ["many"]] },
   "/date" => ->(_) { [200, plain("date" => "Sun, 06 Nov 1994 08:49:37 GMT"), ["dated"]] },
   "/head-length" => ->(env) { [200, plain("content-length" => "5"), env["REQUEST_METHOD"] == "HEAD" ? [] : ["12345"]] },
