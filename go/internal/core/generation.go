@@ -164,6 +164,7 @@ func (s *supervisor) workerReady(w *worker, pid int) {
 		return // it is leaving already
 	}
 	w.seat.Ready()
+	s.failures = 0
 	s.log.Info("application process ready", "worker", pid, "generation", w.generation.Number())
 	if g := w.generation; g == s.next {
 		s.promote(g)
@@ -283,7 +284,9 @@ func (s *supervisor) workerGone(w *worker) {
 		if len(g.workers) == 0 {
 			s.bootFailed(g, reason)
 		} else {
+			s.failures++
 			s.log.Error("application process could not start", "generation", g.Number(), "error", reason)
+			time.AfterFunc(bootBackoff.After(s.failures), func() { s.post(pressureFelt{}) })
 		}
 	default:
 		s.mourn(w)

@@ -231,7 +231,7 @@ func (s *supervisor) handle(event any) {
 			s.boot()
 		}
 	case bootTimedOut:
-		if g := e.generation; g == s.next && !g.loaded {
+		if g := e.generation; (g == s.next || g == s.current) && g.preloader != nil && !g.loaded {
 			s.bootFailed(g, bootError("StartTimeout", "the application was not loaded within "+s.options.StartTimeout.String()+" (start_timeout)"))
 		}
 	case startTimedOut:
