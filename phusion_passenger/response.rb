@@ -9,8 +9,8 @@ module PhusionPassenger
     class << self
       # Sends the whole response or raises. Never closes the body.
       def deliver(slot, env, status, headers, body)
-        if (path = whole_file(status, headers, body))
-          slot.respond_with_file(status, headers, path)
+        if (file = whole_file(status, headers, body))
+          deliver_file(slot, status, headers, file)
         elsif (array = as_array(body))
           slot.respond(status, headers, array) || deliver_each(slot, status, headers, array)
         elsif body.respond_to?(:each)
@@ -33,17 +33,29 @@ module PhusionPassenger
         body.to_ary if body.respond_to?(:to_ary)
       end
 
-      # The absolute path if the response is one whole regular file.
+      # The open file if the response is one whole regular file. It is opened here, because closing the body may delete it
+      # before the engine would get to it.
       def whole_file(status, headers, body)
         return unless body.respond_to?(:to_path) && (path = body.to_path)
         return if status.to_i == 206 || header(headers, "content-range")
 
         path = File.expand_path(path)
-        size = File.stat(path).then { |stat| stat.size if stat.file? && stat.readable? }
+        return unless File.file?(path) # opening a device may have effects
+
+        file = File.open(path, File::RDONLY | File::NONBLOCK)
         length = header(headers, "content-length")
-        path if size && (length.nil? || length.to_s == size.to_s)
+        return file if length.nil? || length.to_s == file.size.to_s
+
+        file.close
+        nil
       rescue Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR
         nil # then each has to know where the bytes come from
+      end
+
+      def deliver_file(slot, status, headers, file)
+        slot.respond_with_file(status, headers, file.path, file.fileno)
+      ensure
+        file.close
       end
 
       def deliver_each(slot, status, headers, body)

@@ -34,9 +34,6 @@ end
 unless have_const("SOCK_SEQPACKET", "sys/socket.h") && have_const("MSG_CMSG_CLOEXEC", "sys/socket.h")
   abort "passenger's native extension needs Unix sockets of type SOCK_SEQPACKET, which this system lacks: use Linux."
 end
-unless have_func("memfd_create", "sys/mman.h", "-D_GNU_SOURCE")
-  abort "passenger's native extension needs memfd_create: use Linux with glibc 2.27 or musl 1.2 or later."
-end
 unless have_header("dlfcn.h") && have_header("pthread.h") && have_header("semaphore.h")
   abort "passenger's native extension needs the C library's headers: install libc6-dev (Debian) or its like."
 end

@@ -31,7 +31,8 @@ void pn_send_frame(struct pn_slot *slot, struct iovec *parts, int count, int des
 /* The frame is the slot's buffer; descriptor is -1 or goes along. */
 void pn_send_buffer(struct pn_slot *slot, int descriptor);
 
-/* response.c: sends a chunk, which is stable, from an offset on. */
+/* response.c: sends a chunk, which is stable, from an offset on. Raises
+ * ClientGone when nobody takes the rest. */
 void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset);
 
 /* Raises Disconnected and gives the stream up. */

@@ -20,6 +20,10 @@
 #define STALL_MAX 20
 #define WRITING_MAX 100
 
+/* Bytes between two looks at the clock: a client on the same machine can take
+ * them as fast as they are written. */
+#define PIECE_MAX (1024 * 1024)
+
 struct handover {
     struct pn_slot *slot;
     const char *bytes;
@@ -104,22 +108,24 @@ static void await_socket(struct handover *h)
 
 static void write_to_client(struct handover *h)
 {
-    long long deadline = now_ms() + WRITING_MAX;
+    long long deadline = now_ms() + WRITING_MAX, left;
     struct pollfd writable = {h->socket, POLLOUT, 0};
 
-    while (h->sent < h->length) {
-        ssize_t sent = send(h->socket, h->bytes + h->sent, h->length - h->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (h->sent < h->length && (left = deadline - now_ms()) > 0) {
+        size_t piece = h->length - h->sent < PIECE_MAX ? h->length - h->sent : PIECE_MAX;
+        ssize_t sent = send(h->socket, h->bytes + h->sent, piece, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (sent >= 0) {
             h->sent += (size_t)sent;
-            continue;
         }
-        if (errno == EINTR) continue;
-        if (errno != EAGAIN) {
-            h->client_gone = true;
+        else if (errno == EAGAIN) {
+            if (poll(&writable, 1, (int)(left < STALL_MAX ? left : STALL_MAX)) == 0) return;
+        }
+        else if (errno != EINTR) {
+            /* Whatever else is wrong (no memory, for example): the rest is the engine's. */
+            h->client_gone = errno == EPIPE || errno == ECONNRESET;
             return;
         }
-        if (now_ms() >= deadline || poll(&writable, 1, STALL_MAX) == 0) return;
     }
 }
 
@@ -132,12 +138,41 @@ static void *hand_over(void *argument)
     return NULL;
 }
 
-/* Both waits are short, so this is not interrupted: an exception in the middle
- * would leave it unknown how much the client has got. */
+/* Sends how much of the body the client has got; the rest, if the client can
+ * take it, goes through the stream. */
+static void send_outcome(struct handover *h, VALUE body)
+{
+    struct pn_slot *slot = h->slot;
+
+    pn_begin_frame(slot, PN_FRAME_SENT, 0);
+    pn_put64(pn_reserve(&slot->out, 8), h->sent);
+    slot->out.length += 8;
+    pn_end_frame(slot, 0);
+    if (h->client_gone || h->sent == h->length) {
+        /* Both frames at once. An end before the announced length is the end of the connection. */
+        pn_append_frame(slot, PN_FRAME_END);
+        pn_send_buffer(slot, -1);
+        return;
+    }
+    pn_send_buffer(slot, -1);
+    pn_send_body_frames(slot, body, h->sent);
+    pn_begin_frame(slot, PN_FRAME_END, 0);
+    pn_end_frame(slot, 0);
+    pn_send_buffer(slot, -1);
+}
+
+/* Between the offer and its outcome no exception may come: it would leave the
+ * client's socket open here, and unknown how much the client has got. So the
+ * waits, which are short, can't be interrupted, and the flag has pending
+ * interrupts (Thread#raise, Thread#kill) wait, too: without it Ruby raises them
+ * on the way back. An interrupt that is pending before has the waits left out;
+ * so those that copying the body has brought up (a turn for another thread,
+ * finalizers) are dealt with first. */
 void pn_respond_with_offer(struct pn_slot *slot, VALUE body)
 {
     struct handover h = {.slot = slot, .bytes = RSTRING_PTR(body), .length = (size_t)RSTRING_LEN(body), .socket = -1};
 
+    rb_thread_check_ints();
     slot->out.bytes[1] = PN_FRAME_OFFER;
     pn_put64(pn_reserve(&slot->out, 8), h.length);
     slot->out.length += 8;
@@ -145,36 +180,40 @@ void pn_respond_with_offer(struct pn_slot *slot, VALUE body)
     slot->answer = PN_HEAD_SENT;
     pn_send_buffer(slot, -1);
 
-    rb_nogvl(hand_over, &h, NULL, NULL, RB_NOGVL_UBF_ASYNC_SAFE);
+    slot->offer_unanswered = true;
+    rb_nogvl(hand_over, &h, NULL, NULL, RB_NOGVL_INTR_FAIL);
     if (h.socket >= 0) close(h.socket);
+    if (h.answered) slot->offer_unanswered = false;
     if (h.error != 0) pn_stream_ended(slot);
 
-    pn_begin_frame(slot, PN_FRAME_SENT, 0);
-    pn_put64(pn_reserve(&slot->out, 8), h.sent);
-    slot->out.length += 8;
-    pn_end_frame(slot, 0);
-    if (!h.client_gone && h.sent < h.length) {
-        pn_send_buffer(slot, -1);
-        pn_send_body_frames(slot, body, h.sent);
-        pn_begin_frame(slot, PN_FRAME_END, 0);
-        pn_end_frame(slot, 0);
-    }
-    else {
-        /* Both frames at once. An end before the announced length is the end of the connection. */
-        pn_append_frame(slot, PN_FRAME_END);
-    }
-    pn_send_buffer(slot, -1);
+    send_outcome(&h, body);
     slot->answer = PN_ANSWERED;
     RB_GC_GUARD(body);
 }
 
-void pn_read_notices(struct pn_slot *slot)
+/* Reads all notices that are there; returns the error of the stream, or 0. A
+ * socket is the answer to an offer that was not waited for any longer. */
+static int read_notices(struct pn_slot *slot)
 {
     struct handover h = {.slot = slot, .socket = -1};
 
+    if (pn_in_foreign_fork()) return EPIPE; /* the descriptor may be somebody else's by now */
     while (read_notice(&h)) {
-        if (h.socket >= 0) close(h.socket); /* an answer to an offer that was not waited for any longer */
+        if (h.socket >= 0) close(h.socket);
         h.socket = -1;
     }
-    if (h.error != 0) pn_stream_ended(slot);
+    if (h.answered) slot->offer_unanswered = false;
+    return h.error;
+}
+
+void pn_read_notices(struct pn_slot *slot)
+{
+    if (read_notices(slot) != 0) pn_stream_ended(slot);
+}
+
+void pn_settle_offer(struct pn_slot *slot)
+{
+    if (!slot->offer_unanswered) return;
+    slot->offer_unanswered = false;
+    if (read_notices(slot) != 0) slot->broken = true;
 }

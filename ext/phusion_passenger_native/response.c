@@ -6,20 +6,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Bytes. A complete response up to this size is copied into one buffer and
- * sent with one system call. */
+/* Bytes. A frame up to this size is copied into one buffer and sent with one
+ * system call. */
 #define COPY_MAX (64 * 1024)
 
 /* Bytes. A complete body from this size on is offered to be written by this
- * process. Below it the talk about the offer costs more than the copies saved. */
+ * process. Below it the talk about the offer costs more than the copies saved,
+ * and the parts are copied into one frame. */
 #define OFFER_MIN (64 * 1024)
 
 /* Bytes. Longer pieces of a streamed body are cut, so that the engine can pass
  * on the beginning while the rest is on its way. */
 #define BODY_FRAME_MAX (1024 * 1024)
-
-/* Pieces that one system call takes (IOV_MAX of Linux). */
-#define GATHER_MAX 1024
 
 /* Bytes of an exception's message and backtrace. */
 #define FAILURE_TEXT_MAX (64 * 1024)
@@ -41,61 +39,6 @@ static size_t body_length(VALUE body)
         total += (size_t)RSTRING_LEN(part);
     }
     return total;
-}
-
-static void respond_with_copy(struct pn_slot *slot, VALUE body, size_t length)
-{
-    long i;
-
-    pn_reserve(&slot->out, length);
-    for (i = 0; i < RARRAY_LEN(body); i++) {
-        VALUE part = RARRAY_AREF(body, i);
-
-        pn_append(&slot->out, RSTRING_PTR(part), (size_t)RSTRING_LEN(part));
-    }
-    pn_send_buffer(slot, -1);
-}
-
-/* The parts in their order: runs of small ones in the slot's buffer, after the
- * head of the frame, and large ones where they are. */
-static void respond_with_parts(struct pn_slot *slot, VALUE body)
-{
-    struct iovec parts[GATHER_MAX] = {{NULL, slot->out.length}};
-    VALUE held = rb_ary_new();
-    size_t offset = 0;
-    int count = 1, i;
-    long n;
-
-    for (n = 0; n < RARRAY_LEN(body); n++) {
-        VALUE string = RARRAY_AREF(body, n);
-        size_t length = (size_t)RSTRING_LEN(string);
-
-        /* Near the limit everything is copied into one last part. */
-        if (length >= PN_REFERENCE_MIN && count < GATHER_MAX - 1) {
-            string = rb_str_new_frozen(string); /* shares the bytes */
-            rb_ary_push(held, string);
-            parts[count].iov_base = RSTRING_PTR(string);
-            parts[count++].iov_len = length;
-        }
-        else if (length > 0) {
-            pn_append(&slot->out, RSTRING_PTR(string), length);
-            if (parts[count - 1].iov_base == NULL) {
-                parts[count - 1].iov_len += length;
-            }
-            else {
-                parts[count].iov_base = NULL;
-                parts[count++].iov_len = length;
-            }
-        }
-    }
-    /* The buffer has stopped growing, so it won't move any more. */
-    for (i = 0; i < count; i++) {
-        if (parts[i].iov_base != NULL) continue;
-        parts[i].iov_base = slot->out.bytes + offset;
-        offset += parts[i].iov_len;
-    }
-    pn_send_frame(slot, parts, count, -1);
-    RB_GC_GUARD(held);
 }
 
 /* A copy that shares the bytes: what the application does to its string while
@@ -125,19 +68,20 @@ static VALUE whole_body(VALUE body, size_t length)
 static void respond_with_array(struct pn_slot *slot, VALUE body)
 {
     size_t length = body_length(body);
+    long i;
 
     if (length >= OFFER_MIN) {
         pn_respond_with_offer(slot, whole_body(body, length));
         return;
     }
     pn_end_frame(slot, length);
-    if (slot->out.length + length <= COPY_MAX) {
-        respond_with_copy(slot, body, length);
+    pn_reserve(&slot->out, length);
+    for (i = 0; i < RARRAY_LEN(body); i++) {
+        VALUE part = RARRAY_AREF(body, i);
+
+        pn_append(&slot->out, RSTRING_PTR(part), (size_t)RSTRING_LEN(part));
     }
-    else {
-        respond_with_parts(slot, body);
-    }
-    RB_GC_GUARD(body);
+    pn_send_buffer(slot, -1);
 }
 
 /* respond(status, headers, body) -> true if the response has been sent; false
@@ -166,11 +110,12 @@ static VALUE slot_respond(VALUE self, VALUE status, VALUE headers, VALUE body)
     return Qtrue;
 }
 
-/* respond_with_file(status, headers, path): the engine opens the file at the
- * absolute path and sends all of it */
-static VALUE slot_respond_with_file(VALUE self, VALUE status, VALUE headers, VALUE path)
+/* respond_with_file(status, headers, path, fd): the engine gets the descriptor
+ * of the open file and sends all of it. The path is for its messages. */
+static VALUE slot_respond_with_file(VALUE self, VALUE status, VALUE headers, VALUE path, VALUE fd)
 {
     struct pn_slot *slot = pn_slot_get(self);
+    int file = NUM2INT(fd);
 
     pn_expect_answer(slot, PN_UNANSWERED, "respond_with_file");
     StringValueCStr(path);
@@ -181,7 +126,7 @@ static VALUE slot_respond_with_file(VALUE self, VALUE status, VALUE headers, VAL
     pn_append_headers(slot, headers);
     pn_append(&slot->out, RSTRING_PTR(path), (size_t)RSTRING_LEN(path));
     pn_end_frame(slot, 0);
-    pn_send_buffer(slot, -1);
+    pn_send_buffer(slot, file);
     slot->answer = PN_ANSWERED;
     return Qnil;
 }
@@ -192,7 +137,7 @@ static VALUE slot_respond_with_file(VALUE self, VALUE status, VALUE headers, VAL
 static void send_with_chunk(struct pn_slot *slot, const char *bytes, size_t length)
 {
     pn_end_frame(slot, length);
-    if (slot->out.length + length <= COPY_MAX) {
+    if (length < PN_REFERENCE_MIN || slot->out.length + length <= COPY_MAX) {
         pn_append(&slot->out, bytes, length);
         pn_send_buffer(slot, -1);
     }
@@ -218,6 +163,7 @@ void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset)
     while (offset < (size_t)RSTRING_LEN(chunk)) {
         size_t length = (size_t)RSTRING_LEN(chunk) - offset;
 
+        check_client(slot);
         if (length > BODY_FRAME_MAX) length = BODY_FRAME_MAX;
         pn_begin_frame(slot, PN_FRAME_BODY, 0);
         send_with_chunk(slot, RSTRING_PTR(chunk) + offset, length);
@@ -257,7 +203,6 @@ static VALUE slot_write_body(VALUE self, VALUE chunk)
     pn_expect_answer(slot, PN_HEAD_SENT, "write_body");
     chunk = stable_chunk(chunk);
     if (slot->broken) pn_stream_ended(slot);
-    check_client(slot);
     pn_send_body_frames(slot, chunk, 0);
     RB_GC_GUARD(chunk);
     return Qnil;
@@ -345,7 +290,7 @@ void pn_init_response(void)
     pn_init_headers();
 
     rb_define_method(pn_slot_class, "respond", slot_respond, 3);
-    rb_define_method(pn_slot_class, "respond_with_file", slot_respond_with_file, 3);
+    rb_define_method(pn_slot_class, "respond_with_file", slot_respond_with_file, 4);
     rb_define_method(pn_slot_class, "write_head", slot_write_head, 3);
     rb_define_method(pn_slot_class, "write_body", slot_write_body, 1);
     rb_define_method(pn_slot_class, "write_end", slot_write_end, 0);

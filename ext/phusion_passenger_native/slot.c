@@ -1,5 +1,5 @@
 /* The receiving half of a slot: taking requests off the queue. */
-#include "slot.h"
+#include "handover.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -275,6 +275,7 @@ static void settle(struct pn_slot *slot)
 
     if (slot->answer == PN_NO_REQUEST) return;
     slot->answer = PN_NO_REQUEST;
+    pn_settle_offer(slot);
     if (slot->input != Qnil) {
         VALUE input = slot->input;
 

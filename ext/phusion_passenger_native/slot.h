@@ -67,6 +67,7 @@ struct pn_slot {
 
     bool broken; /* the stream can't carry another frame */
     bool client_gone; /* nobody waits for the current response */
+    bool offer_unanswered; /* the answer to the last offer may still come */
     _Atomic bool stop;
 };
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
 	"passenger/go/internal/httpd"
@@ -28,10 +30,17 @@ type rig struct {
 	testing.TB
 	engine *Engine
 	addr   string
+	worker *linktest.Worker
 }
 
 // newRig serves with one stand-in worker that answers with the frames of answer.
 func newRig(t testing.TB, answer func(message []byte, id uint64) []byte) *rig {
+	t.Helper()
+	return newFileRig(t, answer, nil)
+}
+
+// newFileRig is newRig with a file that goes along with every answer.
+func newFileRig(t testing.TB, answer func(message []byte, id uint64) []byte, file *os.File) *rig {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	e := &Engine{options: config.Options{DataBufferDir: t.TempDir()}, log: log, supervisor: &supervisor{}}
@@ -49,7 +58,7 @@ func newRig(t testing.TB, answer func(message []byte, id uint64) []byte) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &linktest.Worker{Queue: g.Queue().WorkersEnd(), Slot: peers[0], Board: g.Board(), Index: seat.Slots()[0], Answer: answer}
+	w := &linktest.Worker{Queue: g.Queue().WorkersEnd(), Slot: peers[0], Board: g.Board(), Index: seat.Slots()[0], Answer: answer, File: file}
 	var running sync.WaitGroup
 	running.Go(func() {
 		w.Run()
@@ -76,7 +85,7 @@ func newRig(t testing.TB, answer func(message []byte, id uint64) []byte) *rig {
 			t.Error(err)
 		}
 	})
-	return &rig{t, e, l.Addr().String()}
+	return &rig{t, e, l.Addr().String(), w}
 }
 
 func (r *rig) dial() net.Conn {
@@ -277,19 +286,60 @@ func TestFilesThatTheAppNamesAreSent(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file := func(path string) func([]byte, uint64) []byte {
-		return func(_ []byte, id uint64) []byte {
-			return link.AppendFrame(nil, link.FrameFile, 200, id, link.HeadPayload(nil, []byte(path)))
-		}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	r := newRig(t, file(path))
+	t.Cleanup(func() { file.Close() }) // after the worker
+	os.Remove(path)                    // the descriptor counts, not the name
+	answer := func(_ []byte, id uint64) []byte {
+		return link.AppendFrame(nil, link.FrameFile, 200, id, link.HeadPayload(nil, []byte(path)))
+	}
+	r := newFileRig(t, answer, file)
 	if response, body := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); response.ContentLength != int64(len(content)) || body != string(content) {
 		t.Errorf("length %d, body of %d bytes", response.ContentLength, len(body))
 	}
-	r = newRig(t, file(path+".gone"))
-	if response, _ := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != 502 {
-		t.Errorf("a missing file gets %d", response.StatusCode)
+	directory, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { directory.Close() })
+	r = newFileRig(t, answer, directory)
+	if response, _ := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != 502 {
+		t.Errorf("a directory gets %d", response.StatusCode)
+	}
+	r = newRig(t, answer)
+	if response, _ := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != 502 {
+		t.Errorf("a file frame without a descriptor gets %d", response.StatusCode)
+	}
+}
+
+func TestAConnectionEndsForItsClientWhoeverElseHasTheSocket(t *testing.T) {
+	kept := make(chan int, 1)
+	workers := make(chan *linktest.Worker, 1)
+	r := newRig(t, func(_ []byte, id uint64) []byte {
+		slot := int((<-workers).Slot.Fd())
+		unix.Write(slot, link.AppendFrame(nil, link.FrameOffer, 200, id, link.HeadPayload(nil, []byte{2, 0, 0, 0, 0, 0, 0, 0})))
+		notice, oob := make([]byte, 16), make([]byte, 64)
+		_, n, _, _, err := unix.Recvmsg(slot, notice, oob, 0)
+		messages, _ := unix.ParseSocketControlMessage(oob[:n])
+		if err != nil || len(messages) != 1 {
+			return nil
+		}
+		fds, _ := unix.ParseUnixRights(&messages[0])
+		unix.Write(fds[0], []byte("ab"))
+		kept <- fds[0]
+		f := link.AppendFrame(nil, link.FrameSent, 0, id, []byte{2, 0, 0, 0, 0, 0, 0, 0})
+		return link.AppendFrame(f, link.FrameEnd, 0, id, nil)
+	})
+	workers <- r.worker
+	c := r.dial()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	raw, err := io.ReadAll(c) // ends with the connection
+	if err != nil || !bytes.HasSuffix(raw, []byte("\r\n\r\nab")) {
+		t.Errorf("read %q, %v", raw, err)
+	}
+	unix.Close(<-kept)
 }
 
 // hotRequest is a small dynamic request as browsers send it.

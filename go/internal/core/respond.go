@@ -41,7 +41,8 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 	case link.FrameComplete:
 		return respondComplete(x, c, declared, bodiless)
 	case link.FrameFile:
-		file, err := static.OpenPath(string(c.Body))
+		file, err := static.Regular(c.File)
+		c.File = nil
 		if err != nil {
 			return fmt.Errorf("the file that the application gave as its body: %w", err)
 		}

@@ -48,7 +48,8 @@ type Call struct {
 	Status  int
 	Headers link.Headers
 	Body    []byte // complete: the body; file: the path
-	Length  int64  // offer: of the body
+	File    *os.File
+	Length  int64 // offer: of the body
 	Stream  *spool.Spool
 	Offer   *Offer
 
@@ -79,7 +80,7 @@ func (c *Call) Reset() {
 		c.Body = nil
 	}
 	c.Body = c.Body[:0]
-	c.Length, c.Stream, c.Offer = 0, nil, nil
+	c.File, c.Length, c.Stream, c.Offer = nil, 0, nil, nil
 	c.ID, c.err = 0, nil
 }
 
@@ -92,6 +93,10 @@ func (c *Call) Wait() error {
 
 // Close lets go of a response body that will not be sent.
 func (c *Call) Close() {
+	if c.File != nil {
+		c.File.Close()
+		c.File = nil
+	}
 	if c.Offer != nil {
 		// A worker that does not hear of it waits no longer than for any answer.
 		_ = c.Offer.Decline()

@@ -397,6 +397,46 @@ func TestAWorkerWritesTheBodyItOffersAsFarAsItGets(t *testing.T) {
 	}
 }
 
+func TestAnOfferThatNobodyWaitsForAnyMoreIsNotTaken(t *testing.T) {
+	b := newBench(t, 0)
+	seat, peers, err := b.g.NewSeat(1, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Ready()
+	b.d.Serve(b.g)
+	c := b.submit()
+	b.g.Queue().Drain() // received by this worker
+	peer := peers[0]
+	frames := link.AppendFrame(nil, link.FrameOffer, 200, c.ID, link.HeadPayload(nil, []byte{2, 0, 0, 0, 0, 0, 0, 0}))
+	frames = link.AppendFrame(frames, link.FrameSent, 0, c.ID, make([]byte, 8))
+	frames = link.AppendFrame(frames, link.FrameBody, 0, c.ID, []byte("ab"))
+	peer.Write(link.AppendFrame(frames, link.FrameEnd, 0, c.ID, nil))
+	if err := c.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(c.Stream); err != nil || string(got) != "ab" { // so the outcome has been read, too
+		t.Errorf("the body is %q, %v", got, err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Offer.Take(w); n != 0 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	w.Close()
+	r.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the worker has been given what it will not use: %v", err)
+	}
+	r.Close()
+	peer.Close()
+	c.Stream.Close()
+	seat.Close()
+	b.finish(nil)
+}
+
 func TestGarbageFromAWorkerIsA502(t *testing.T) {
 	b := newBench(t, 0)
 	seat, _, ended := b.worker(func(id uint64) []byte { return []byte("HTTP/1.1 200 OK\r\n\r\n----") })

@@ -26,6 +26,11 @@ var errOfferBroken = errors.New("the application process ended while it wrote to
 // Take gives the client's socket to the worker and returns how many bytes it
 // has written. Nobody else may write meanwhile.
 func (o *Offer) Take(socket syscall.Conn) (int64, error) {
+	select {
+	case n, ok := <-o.sent: // the worker has not waited for the head to be written
+		return o.outcome(n, ok)
+	default:
+	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -36,6 +41,10 @@ func (o *Offer) Take(socket syscall.Conn) (int64, error) {
 		return 0, err
 	}
 	n, ok := <-o.sent
+	return o.outcome(n, ok)
+}
+
+func (o *Offer) outcome(n int64, ok bool) (int64, error) {
 	if !ok {
 		return 0, errOfferBroken
 	}

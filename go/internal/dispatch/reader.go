@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"passenger/go/internal/link"
 	"passenger/go/internal/spool"
 )
@@ -110,7 +112,14 @@ func (r *reader) begin(h link.FrameHeader) error {
 		return err
 	}
 	switch h.Type {
-	case link.FrameComplete, link.FrameFile:
+	case link.FrameComplete:
+		r.deliver(nil)
+	case link.FrameFile:
+		fd, err := r.stream.TakeFile()
+		if err != nil {
+			return err
+		}
+		c.File = os.NewFile(uintptr(fd), string(c.Body))
 		r.deliver(nil)
 	case link.FrameHead:
 		return r.beginStream(c.Body)
@@ -217,5 +226,12 @@ var ErrAborted = errors.New("the application broke off its response")
 
 // drop reads over a frame of a response that nobody waits for.
 func (r *reader) drop(h link.FrameHeader) error {
-	return r.stream.Discard(h.Length)
+	if err := r.stream.Discard(h.Length); err != nil || h.Type != link.FrameFile {
+		return err
+	}
+	fd, err := r.stream.TakeFile()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }

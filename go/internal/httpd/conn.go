@@ -42,6 +42,8 @@ type Conn struct {
 	owner *connections
 	// serving is set while a request is being answered.
 	serving atomic.Bool
+	// lent is set when another process has, or has had, the socket.
+	lent atomic.Bool
 
 	remoteAddr, remotePort string
 	localAddr, localPort   string
@@ -208,5 +210,10 @@ func (c *Conn) RemoteHost() string { return c.remoteAddr }
 // RemotePort is the client's port.
 func (c *Conn) RemotePort() string { return c.remotePort }
 
-// SyscallConn gives access to the socket, for handing it to a worker.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw.conn, nil }
+// SyscallConn gives access to the socket, for handing it to a worker. Another
+// process may keep it then (the worker, a child that the app forks meanwhile):
+// Close does not wait for that.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.lent.Store(true)
+	return c.raw.conn, nil
+}

@@ -3,6 +3,7 @@ package httpd
 import (
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -71,5 +72,10 @@ func (c *Conn) Close() error {
 	c.owner.mu.Lock()
 	delete(c.owner.open, c)
 	c.owner.mu.Unlock()
+	if c.lent.Load() {
+		// It ends for the client now, whoever else has the socket. A connection
+		// that the client has ended already cannot be shut down.
+		_ = c.raw.conn.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	}
 	return c.Conn.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -225,25 +226,82 @@ func TestASlotStreamPutsFramesTogetherFromAnyPieces(t *testing.T) {
 	}
 }
 
+// withWriteEnd writes bytes to the worker's end of a stream, the write end of a
+// pipe going along. What is returned reads EOF once that end has been closed.
+func withWriteEnd(t *testing.T, peer *os.File, frames []byte) (r *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	r.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if err := unix.Sendmsg(int(peer.Fd()), frames, unix.UnixRights(int(w.Fd())), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	return r
+}
+
 func TestASlotStreamDoesNotKeepDescriptors(t *testing.T) {
 	s, peer, err := NewSlotStream()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	r, w, _ := os.Pipe()
-	defer r.Close()
-	if err := unix.Sendmsg(int(peer.Fd()), AppendFrame(nil, FrameEnd, 0, 1, nil), unix.UnixRights(int(w.Fd())), nil, 0); err != nil {
-		t.Fatal(err)
+	end := AppendFrame(nil, FrameEnd, 0, 1, nil)
+	first := withWriteEnd(t, peer, end)
+	s.Next()
+	peer.Write(end)
+	s.Next() // nobody took the file of the frame before
+	if _, err := first.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the other end of the pipe is still open: %v", err)
 	}
-	w.Close()
+	last := withWriteEnd(t, peer, end)
 	if h, err := s.Next(); err != nil || h.Type != FrameEnd {
 		t.Fatal(h, err)
 	}
-	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the other end of the pipe is still open: %v", err)
+	s.Close()
+	if _, err := last.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("closing the stream leaves a descriptor: %v", err)
 	}
 	peer.Close()
+}
+
+func TestTheFileOfAFrameIsFoundAmongOtherFrames(t *testing.T) {
+	s, peer, err := NewSlotStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	defer peer.Close()
+	file := AppendFrame(nil, FrameFile, 200, 2, HeadPayload(nil, []byte("/x")))
+	peer.Write(AppendFrame(nil, FrameEnd, 0, 1, nil))
+	first := withWriteEnd(t, peer, file)
+	second := withWriteEnd(t, peer, file)
+	if h, err := s.Next(); err != nil || h.Type != FrameEnd {
+		t.Fatal(h, err)
+	}
+	for _, r := range []*os.File{first, second} {
+		h, err := s.Next()
+		if err != nil || h.Type != FrameFile {
+			t.Fatal(h, err)
+		}
+		if err := s.Discard(h.Length); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := s.TakeFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Write(fd, []byte("y"))
+		unix.Close(fd)
+		if got, err := io.ReadAll(r); err != nil || string(got) != "y" {
+			t.Errorf("through the pipe came %q, %v", got, err)
+		}
+	}
+	if _, err := s.TakeFile(); err == nil {
+		t.Error("a file is taken that never came")
+	}
 }
 
 func FuzzParseRequest(f *testing.F) {

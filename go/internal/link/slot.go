@@ -15,6 +15,10 @@ import (
 // this size usually take one system call.
 const slotBuffer = 64 << 10
 
+// maxUnclaimed is how many descriptors of file frames may be ahead of their
+// frames in the buffer.
+const maxUnclaimed = 16
+
 // SlotStream is the engine's end of one worker thread's response stream. One
 // goroutine reads it.
 type SlotStream struct {
@@ -22,6 +26,7 @@ type SlotStream struct {
 	recv       *receiver
 	buf        []byte
 	start, end int
+	files      []int // came along, not taken yet, in the order of their frames
 }
 
 // NewSlotStream makes the socket pair; peer is for the worker.
@@ -47,10 +52,31 @@ func (s *SlotStream) fill() error {
 		s.end -= s.start
 		s.start = 0
 	}
-	n, fds, err := s.recv.receive(s.buf[s.end:])
-	closeAll(fds) // the protocol has no use for any
+	n, err := s.receive(s.buf[s.end:])
 	s.end += n
 	return err
+}
+
+func (s *SlotStream) receive(p []byte) (int, error) {
+	n, fds, err := s.recv.receive(p)
+	if len(fds) > 0 {
+		s.files = append(s.files, fds...)
+		if len(s.files) > maxUnclaimed {
+			return n, errors.New("descriptors come without file frames")
+		}
+	}
+	return n, err
+}
+
+// TakeFile returns the descriptor that came with the file frame that is being
+// read; the caller closes it.
+func (s *SlotStream) TakeFile() (int, error) {
+	if len(s.files) == 0 {
+		return -1, errors.New("a file frame came without a descriptor")
+	}
+	fd := s.files[0]
+	s.files = append(s.files[:0], s.files[1:]...)
+	return fd, nil
 }
 
 // peek returns the next n bytes (n ≤ slotBuffer) without consuming them.
@@ -69,6 +95,11 @@ func (s *SlotStream) peek(n int) ([]byte, error) {
 // Next reads the header of the next frame. The caller then reads exactly its
 // payload. io.EOF between frames when the worker has closed the stream.
 func (s *SlotStream) Next() (FrameHeader, error) {
+	if s.start == s.end && len(s.files) > 0 {
+		// All bytes that these came with have been read, and no frame wanted them.
+		closeAll(s.files)
+		s.files = s.files[:0]
+	}
 	b, err := s.peek(frameHeaderSize)
 	if err != nil {
 		return FrameHeader{}, err
@@ -88,8 +119,7 @@ func (s *SlotStream) ReadFull(p []byte) error {
 	s.start += n
 	p = p[n:]
 	for len(p) > 0 {
-		n, fds, err := s.recv.receive(p)
-		closeAll(fds)
+		n, err := s.receive(p)
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -178,4 +208,8 @@ func (s *SlotStream) Discard(n int) error {
 func (s *SlotStream) Interrupt() { s.file.Close() }
 
 // Close closes the stream. The reader calls it.
-func (s *SlotStream) Close() { s.file.Close() }
+func (s *SlotStream) Close() {
+	s.file.Close()
+	closeAll(s.files)
+	s.files = nil
+}

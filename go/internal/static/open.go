@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,14 +19,18 @@ type File struct {
 	Inode uint64
 }
 
-// OpenPath opens the file that the app has named. Anything but a regular
-// file is refused, without waiting for a FIFO's other end.
-func OpenPath(path string) (*File, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+// Regular takes over a file that the app has opened. Anything but a regular
+// file is refused and closed.
+func Regular(file *os.File) (*File, error) {
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "send", Path: file.Name(), Err: fmt.Errorf("not a regular file")}
 	}
-	return regular(fd, path)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &File{File: file, Size: info.Size(), MTime: info.ModTime().Unix(), Inode: info.Sys().(*syscall.Stat_t).Ino}, nil
 }
 
 func regular(fd int, name string) (*File, error) {

@@ -14,7 +14,8 @@ require File.join(root, "lib/phusion_passenger/native.so")
 class SlotDriver
   Native = PhusionPassenger::Native
   KEYS = File.readlines(File.expand_path("../../../go/internal/link/env_keys.txt", __dir__), chomp: true).freeze
-  TYPES = { 1 => :head, 2 => :body, 3 => :end, 4 => :complete, 5 => :file, 6 => :descriptor, 7 => :failed, 8 => :aborted }.freeze
+  TYPES = { 1 => :head, 2 => :body, 3 => :end, 4 => :complete, 5 => :file, 6 => :offer, 7 => :sent, 8 => :failed, 9 => :aborted }.freeze
+  NOTICES = { client_gone: 1, socket: 2, no_socket: 3 }.freeze
   Frame = Struct.new(:type, :status, :id, :payload, :descriptor, :bytes) do
     def headers = parsed.first
     def body = parsed.last
@@ -119,8 +120,14 @@ class SlotDriver
     list = []
     loop do
       list << frame(index)
-      return list unless %i[head body].include?(list.last&.type)
+      return list unless %i[head body offer sent].include?(list.last&.type)
     end
+  end
+
+  # Tells the worker something about a request.
+  def notify(notice, id = slot.request_id, socket: nil, index: 0)
+    rights = [Socket::AncillaryData.unix_rights(socket)] if socket
+    @streams[index].sendmsg([id, NOTICES.fetch(notice), 0].pack("Q<VV"), 0, nil, *rights)
   end
 
   # The scoreboard's record as a Hash.

@@ -158,19 +158,41 @@ RSpec.describe PhusionPassenger::RequestHandler do
 
     let(:path) { File.join(@dir, "file.txt").tap { |name| File.write(name, "content") } }
 
-    it "go to the engine by their path" do
+    it "go to the engine with their path" do
       response = body(path: path)
       serve(app_returning([200, { "X" => "1", "Content-Length" => "7" }, response]))
       frame = driver.frame
       expect([frame.type, frame.body, frame.headers.first]).to eq([:file, path, %w[X 1]])
+      expect(frame.descriptor.read).to eq("content")
       expect(response.closed).to eq(1)
+    ensure
+      frame&.descriptor&.close
+    end
+
+    it "go to the engine even when closing the body deletes them" do
+      serve(app_returning([200, {}, body(path: path, on_close: -> { File.delete(path) })]))
+      expect(File.exist?(path)).to be(false)
+      frame = driver.frame
+      expect([frame.type, frame.descriptor.read]).to eq([:file, "content"])
+    ensure
+      frame&.descriptor&.close
+    end
+
+    it "are not kept open" do
+      links = -> { Dir.glob("/proc/self/fd/*").select { |fd| File.symlink?(fd) }.map { |fd| File.readlink(fd) } }
+      responses = [[200, {}, body(path: path)], [200, { "Content-Length" => "3" }, body("con", path: path)]]
+      serve(->(_env) { responses.shift }, {}, {})
+      driver.frame.descriptor.close
+      expect(links.call).not_to include(path)
     end
 
     it "are found behind middleware and relative to the working directory" do
       Dir.chdir(File.dirname(path)) do
         serve(app_returning([200, {}, Rack::BodyProxy.new(body(path: "file.txt")) { nil }]))
       end
-      expect(driver.frame.body).to eq(File.realpath(path))
+      frame = driver.frame
+      expect(frame.body).to eq(File.realpath(path))
+      frame.descriptor.close
     end
 
     {
@@ -359,7 +381,7 @@ RSpec.describe PhusionPassenger::RequestHandler do
       app = lambda do |_env|
         [200, {}, Enumerator.new do |yielder|
           yielder << "a"
-          driver.stream.write([slot.request_id].pack("Q<"))
+          driver.notify(:client_gone)
           yielder << "b"
         end]
       end
@@ -372,7 +394,7 @@ RSpec.describe PhusionPassenger::RequestHandler do
       raised = 0
       chatty = Enumerator.new do |yielder|
         yielder << "a"
-        driver.stream.write([slot.request_id].pack("Q<"))
+        driver.notify(:client_gone)
         3.times do
           yielder << "b"
         rescue IOError

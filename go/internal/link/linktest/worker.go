@@ -22,6 +22,8 @@ type Worker struct {
 	// Answer returns the frames to write for a request message. It is called
 	// between the two scoreboard entries and must not keep the message.
 	Answer func(message []byte, id uint64) []byte
+	// File, if not nil, goes along with every answer.
+	File *os.File
 
 	buf [link.MaxMessage]byte
 }
@@ -47,6 +49,13 @@ func (w *Worker) Run() {
 		frames := w.Answer(w.buf[:n], id)
 		if frames == nil {
 			return // died without an answer
+		}
+		if w.File != nil {
+			// One byte takes it along; the rest of the frame follows.
+			if err := unix.Sendmsg(slot, frames[:1], unix.UnixRights(int(w.File.Fd())), nil, 0); err != nil {
+				return
+			}
+			frames = frames[1:]
 		}
 		for len(frames) > 0 {
 			n, err := unix.Write(slot, frames)
