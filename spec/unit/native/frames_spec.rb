@@ -70,16 +70,36 @@ RSpec.describe "Golden frames" do
     end
 
     it "are what a file becomes" do
-      slot.respond_with_file(200, { "Content-Type" => "image/png" }, "/srv/app/public/logo.png")
-      expect_frame("response_file")
+      slot.respond_with_file(200, { "Content-Type" => "image/png" }, "/srv/app/public/logo.png", $stdin.fileno)
+      frame = driver.frame
+      expect(frame.bytes).to eq(golden("response_file"))
+      frame.descriptor.close
     end
 
     it "are what a large body becomes" do
-      slot.respond(200, { "Content-Type" => "text/plain" }, ["y" * 5_000_000])
-      frame = driver.frame
-      expect(frame.bytes).to eq(golden("response_descriptor"))
-      expect(frame.descriptor.read).to eq("y" * 5_000_000)
-      frame.descriptor.close
+      client, socket = UNIXSocket.pair
+      thread = Thread.new { slot.respond(200, { "Content-Type" => "text/plain" }, ["y" * 5_000_000]) }
+      expect_frame("response_offer")
+      driver.notify(:socket, socket: socket)
+      expect(client.read(1000)).to eq("y" * 1000)
+      client.close # so that no more is written than is in the socket
+      expect(driver.frame.bytes.byteslice(0, 16)).to eq(golden("response_sent").byteslice(0, 16))
+      thread.join(10)
+    ensure
+      socket.close
+    end
+
+    it "say how much of a large body has been written" do
+      client, socket = UNIXSocket.pair
+      reader = Thread.new { client.read }
+      thread = Thread.new { slot.respond(200, {}, ["y" * 1_000_000]) }
+      driver.frame
+      driver.notify(:socket, socket: socket)
+      expect_frame("response_sent")
+      expect_frame("response_end")
+      thread.join(10)
+      socket.close
+      expect(reader.value.bytesize).to eq(1_000_000)
     end
 
     it "are what a failure becomes" do
