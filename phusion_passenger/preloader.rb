@@ -57,7 +57,8 @@ module PhusionPassenger
       def start(control_fd, app = nil)
         load_native
         Native.close_on_exec(control_fd)
-        $stdout.sync = $stderr.sync = true
+        # Also when the application has put something else in the place of standard output: loggers keep STDOUT.
+        [$stdout, $stderr, STDOUT].each { |io| io.sync = true if io.respond_to?(:sync=) }
         new(Control.new(control_fd), app).run
       end
 

@@ -133,7 +133,7 @@ RSpec.describe "Application processes" do
         File.write(#{File.join(@dir, "loaded").inspect}, Gem.loaded_specs.keys.join(" "))
         require "bundler"
       RUBY
-      prelude = `#{RbConfig.ruby} -e 'puts Gem.loaded_specs.keys'`.split
+      prelude = IO.popen([OUTSIDE_BUNDLE, RbConfig.ruby, "-e", "puts Gem.loaded_specs.keys"], &:read).split
       expect(File.read(File.join(@dir, "loaded")).split - prelude).to eq([])
     end
 
@@ -348,6 +348,17 @@ RSpec.describe "Application processes" do
     it "serves that object" do
       forked('require "rack"; APP = ->(env) { [200, {}, ["mine in #{ENV["IN_PASSENGER"]} #{Process.ppid == PARENT}"]] }')
       expect(@engine.get("/")).to eq("mine in 1 false")
+    end
+
+    it "shows at once what it prints, though standard output is no terminal" do
+      forked(<<~RUBY)
+        require "rack"
+        $stdout.sync = false
+        APP = ->(env) { STDOUT.print("printed"); [200, {}, ["done"]] }
+        $stdout = StringIO.new # an application may have put something else in its place
+      RUBY
+      expect(@engine.get("/")).to eq("done")
+      expect(@engine.output).to include("printed")
     end
 
     it "fires events that were subscribed to before the fork" do

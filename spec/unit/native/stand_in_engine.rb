@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "rbconfig"
+require_relative "../lib/outside_bundle"
 require_relative "driver"
 
 # Plays the engine against a real preloader and real workers.
@@ -151,7 +152,7 @@ class StandInEngine
   private
 
   def spawn_preloader(peer, input)
-    Process.spawn(@variables, RbConfig.ruby, File.join(ROOT, "phusion_passenger/preloader.rb"),
+    Process.spawn(OUTSIDE_BUNDLE.merge(@variables), RbConfig.ruby, File.join(ROOT, "phusion_passenger/preloader.rb"),
                   3 => peer, in: input, out: [log.path, "a"], err: [log.path, "a"])
   end
 
