@@ -1,10 +1,20 @@
 # frozen_string_literal: true
 
+# The specs of what runs inside one process are in spec/unit. The others start the real command (bundle exec passenger start,
+# rails server, rackup) and look at it from outside: over sockets, through /proc, and at what it leaves behind.
+#
+#   --tag ~browser           without those that need Chromium
+#   --tag ~slow              without the bodies of a gigabyte
+#   SPEC_SERVER=puma         another server in place of ours, to tell a mistake of a spec from one of the server
+#   SPEC_DEADLINE_FACTOR=3   more patience, for a slow or busy machine
+#   SPEC_FAILURES=DIR        where the logs of failed examples go (tmp/spec-failures)
+
 require "json"
 require "rspec"
 require "uri"
 
-%w[deadline proc_fs suite http_client server peers apps serving gates load one_shot bulletin visitor terminal browser].each { |file| require_relative "support/#{file}" }
+%w[deadline proc_fs suite http_client server peers apps serving gates load one_shot bulletin visitor terminal browser]
+  .each { |file| require_relative "support/#{file}" }
 
 RSpec.configure do |config|
   config.disable_monkey_patching!
