@@ -234,7 +234,7 @@ RSpec.describe "Handing over large bodies" do
       rescue RuntimeError => e
         expect(e.message).to eq("cut")
       end
-      expect(links.call.grep(/socket/).size).to eq(before)
+      expect(links.call.grep(/socket/).size).to be <= before
       client = reading
       @socket.close
       expect(client.value == bytes(large).byteslice(0, sent)).to be(true)
