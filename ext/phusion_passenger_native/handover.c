@@ -118,7 +118,8 @@ static void write_to_client(struct handover *h)
 
         if (sent >= 0) {
             h->sent += (size_t)sent;
-            sched_yield(); /* a client on this machine reads the bytes while they are in the processor's cache */
+            /* A client on this machine then reads the bytes while they are in the processor's cache. */
+            if (h->sent < h->length) sched_yield();
         }
         else if (errno == EAGAIN) {
             if (poll(&writable, 1, (int)(left < STALL_MAX ? left : STALL_MAX)) == 0) return;

@@ -342,6 +342,20 @@ func TestAConnectionEndsForItsClientWhoeverElseHasTheSocket(t *testing.T) {
 	unix.Close(<-kept)
 }
 
+func TestAnUploadThatCannotBeBufferedIsA507(t *testing.T) {
+	r := newRig(t, echo)
+	if err := os.RemoveAll(r.engine.options.DataBufferDir); err != nil {
+		t.Fatal(err)
+	}
+	response, _ := r.ask("POST", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 100000))
+	if response.StatusCode != http.StatusInsufficientStorage || !response.Close {
+		t.Errorf("status %d, connection closed: %v", response.StatusCode, response.Close)
+	}
+	if response, _ := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != 200 {
+		t.Errorf("the next request gets %d", response.StatusCode)
+	}
+}
+
 // hotRequest is a small dynamic request as browsers send it.
 const hotRequest = "GET /posts?page=2 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nCookie: _session=abcdef\r\nX-Custom: 1\r\n\r\n"
 
