@@ -44,10 +44,31 @@ type Exchange struct {
 	Fields   []Field
 	// ContentType is nil if there was none.
 	ContentType []byte
+	// Memo keeps what has been made of the response's body; nil if the
+	// response is not kept. A step that serves a kept response sets it.
+	Memo Memo
 
 	names   []byte // backing store of Field.Name
 	chunked bool   // Transfer-Encoding was sent
 	sized   bool   // Content-Length was sent
+}
+
+// Memo keeps encoded forms of a response body that is itself kept, so that each
+// is made once. Codings are named as in Content-Encoding. What has been saved
+// is shared and never changed.
+type Memo interface {
+	Load(coding string) []byte // nil if there is none
+	Save(coding string, body []byte)
+}
+
+// Field is the value of the first header field of that name.
+func (x *Exchange) Field(key link.EnvKey) (value []byte, ok bool) {
+	for i := range x.Fields {
+		if x.Fields[i].Key == key {
+			return x.Fields[i].Value, true
+		}
+	}
+	return nil, false
 }
 
 // ParseError is a request that cannot be served; Status is what the client gets.
@@ -80,7 +101,7 @@ func (x *Exchange) parse(ctx *fasthttp.RequestCtx, conn *Conn) error {
 	x.Method = h.Method()
 	x.Protocol = h.Protocol()
 	x.HTTP11 = h.IsHTTP11()
-	x.Host, x.ContentType = nil, nil
+	x.Host, x.ContentType, x.Memo = nil, nil, nil
 	x.HTTPS = ctx.IsTLS()
 	x.chunked, x.sized = false, false
 	x.Fields = x.Fields[:0]
