@@ -61,12 +61,22 @@ type Memo interface {
 	Save(coding string, body []byte)
 }
 
-// Field is the value of the first header field of that name.
+// Field is the value of a header field; those of several fields of one name
+// are joined by commas (RFC 9110 §5.2).
 func (x *Exchange) Field(key link.EnvKey) (value []byte, ok bool) {
 	for i := range x.Fields {
-		if x.Fields[i].Key == key {
-			return x.Fields[i].Value, true
+		f := &x.Fields[i]
+		if f.Key != key {
+			continue
 		}
+		if f.Next == 0 {
+			return f.Value, true
+		}
+		value = bytes.Clone(f.Value)
+		for next := f.Next; next != 0; next = x.Fields[next].Next {
+			value = append(append(value, ", "...), x.Fields[next].Value...)
+		}
+		return value, true
 	}
 	return nil, false
 }

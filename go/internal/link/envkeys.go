@@ -42,7 +42,7 @@ func mustKey(name string) EnvKey {
 	return k
 }
 
-// The entries that the engine itself fills in.
+// The entries that the engine itself fills in or looks at.
 var (
 	KeyRequestMethod  = mustKey("REQUEST_METHOD")
 	KeyRequestURI     = mustKey("REQUEST_URI")
@@ -59,6 +59,17 @@ var (
 	KeyHTTPCookie     = mustKey("HTTP_COOKIE")
 	KeyHTTPVersion    = mustKey("HTTP_VERSION")
 	KeyHTTPRequestID  = mustKey("HTTP_X_REQUEST_ID")
+
+	KeyHTTPAcceptEncoding    = mustKey("HTTP_ACCEPT_ENCODING")
+	KeyHTTPAuthorization     = mustKey("HTTP_AUTHORIZATION")
+	KeyHTTPCacheControl      = mustKey("HTTP_CACHE_CONTROL")
+	KeyHTTPPragma            = mustKey("HTTP_PRAGMA")
+	KeyHTTPIfMatch           = mustKey("HTTP_IF_MATCH")
+	KeyHTTPIfModifiedSince   = mustKey("HTTP_IF_MODIFIED_SINCE")
+	KeyHTTPIfNoneMatch       = mustKey("HTTP_IF_NONE_MATCH")
+	KeyHTTPIfRange           = mustKey("HTTP_IF_RANGE")
+	KeyHTTPIfUnmodifiedSince = mustKey("HTTP_IF_UNMODIFIED_SINCE")
+	KeyHTTPRange             = mustKey("HTTP_RANGE")
 )
 
 // EnvKeyCount is one more than the highest key.
