@@ -14,6 +14,8 @@ module PhusionPassenger
     MOST_PROCESSES = 1024
     MOST_THREADS = 250
     MANY = 1_000_000
+    MOST_MEGABYTES = 1024 * 1024
+    MOST_BYTES = 1024 * 1024 * 1024
 
     TABLE = [
       Option.new(:address, type: :string, short: "-a", metavar: "HOST", default: "0.0.0.0",
@@ -53,6 +55,20 @@ module PhusionPassenger
                                     default: ->(settings) { File.join(settings.app_root, "public") },
                                     default_text: "public in the application's directory",
                                     help: "Serve static files from this directory"),
+      Option.new(:static_cache_size, type: :integer, metavar: "MEGABYTES", default: 64, range: 0..MOST_MEGABYTES,
+                                     help: "Keep at most this much of the static files in memory; 0 is none"),
+      Option.new(:page_caching, type: :boolean, default: true,
+                                help: "Serve cached pages (`*.html`) without asking the application"),
+      Option.new(:compression, type: :boolean, default: true,
+                               help: "Compress responses and static files, and send precompressed files"),
+      Option.new(:gzip_level, type: :integer, metavar: "LEVEL", default: 5, range: 1..9,
+                              help: "Compress with gzip at this level"),
+      Option.new(:brotli_level, type: :integer, metavar: "LEVEL", default: 4, range: 0..11,
+                                help: "Compress with Brotli at this level"),
+      Option.new(:compression_min_size, type: :integer, metavar: "BYTES", default: 1000, range: 0..MOST_BYTES,
+                                        help: "Leave smaller bodies uncompressed"),
+      Option.new(:turbocache_size, type: :integer, metavar: "MEGABYTES", default: 16, range: 1..MOST_MEGABYTES,
+                                   help: "Keep at most this much of the application's responses in memory"),
       Option.new(:restart_dir, type: :app_path, metavar: "DIR", default: "tmp",
                                default_text: "tmp in the application's directory",
                                help: "Look for restart.txt in this directory"),

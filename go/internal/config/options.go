@@ -33,6 +33,26 @@ type Options struct {
 	RestartDir         string
 	DataBufferDir      string
 	FriendlyErrorPages bool
+	// InstanceRegistryDir is where the server's instance directory is made.
+	InstanceRegistryDir string
+
+	StaticCacheSize   int64    // bytes; 0: no file is kept in memory
+	StaticSymlinkDirs []string // besides StaticFilesDir itself
+	AssetPatterns     []string // see CompileAssetPatterns
+	PageCaching       bool
+	PageCacheDir      string // "": what the app says
+
+	Compression        bool
+	GzipLevel          int // 1 to 9
+	BrotliLevel        int // 0 to 11
+	CompressionMinSize int // bytes
+
+	Turbocaching           bool
+	TurbocacheSize         int64  // bytes
+	VaryTurbocacheByCookie string // "": none
+
+	SendfileDirs   []string
+	XAccelMappings []XAccelMapping // in the order in which they were given
 
 	Ruby           string
 	Preloader      string
@@ -79,6 +99,25 @@ func Parse(text string) (Options, error) {
 		LogToStdout:         p.flag("log_to_stdout"),
 		ServerSoftware:      p.required("server_software"),
 		NotifyFD:            p.optionalNumber("notify_fd", -1),
+
+		InstanceRegistryDir:    p.text("instance_registry_dir"),
+		StaticCacheSize:        p.megabytes("static_cache_size", 0),
+		StaticSymlinkDirs:      p.directories("static_symlink_dirs"),
+		AssetPatterns:          p.texts("asset_patterns"),
+		PageCaching:            p.flag("page_caching"),
+		PageCacheDir:           p.text("page_cache_dir"),
+		Compression:            p.flag("compression"),
+		GzipLevel:              p.number("gzip_level", 1, 9),
+		BrotliLevel:            p.number("brotli_level", 0, 11),
+		CompressionMinSize:     p.number("compression_min_size", 0, 1<<30),
+		Turbocaching:           p.flag("turbocaching"),
+		TurbocacheSize:         p.megabytes("turbocache_size", 1),
+		VaryTurbocacheByCookie: p.text("vary_turbocache_by_cookie"),
+		SendfileDirs:           p.directories("sendfile_dirs"),
+		XAccelMappings:         p.mappings("x_accel_mappings"),
+	}
+	if p.err == nil {
+		_, p.err = CompileAssetPatterns(o.AssetPatterns, defaultAssetsPrefix)
 	}
 	if o.DataBufferDir == "" {
 		o.DataBufferDir = "/tmp"

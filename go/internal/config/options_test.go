@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,7 +9,10 @@ import (
 
 const good = `{"address":"127.0.0.1","port":3000,"environment":"production","app_root":"/app","startup_file":"/app/config.ru",
 "max_pool_size":6,"min_instances":1,"thread_count":1,"max_request_queue_size":100,"start_timeout":90,"shutdown_timeout":0.5,
-"max_preloader_idle_time":300,"ruby":"/usr/bin/ruby","preloader":"/p.rb","server_software":"x","socket_file":null,"unknown":1}`
+"max_preloader_idle_time":300,"ruby":"/usr/bin/ruby","preloader":"/p.rb","server_software":"x","socket_file":null,"unknown":1,
+"static_cache_size":64,"static_symlink_dirs":["/app/","/srv/shared"],"asset_patterns":["^{assets}/.+-[0-9a-f]{8}\\.[^/]+$"],"page_caching":true,
+"compression":true,"gzip_level":5,"brotli_level":4,"compression_min_size":1000,"turbocaching":true,"turbocache_size":16,
+"sendfile_dirs":["/app"],"x_accel_mappings":["/app/files/=/files","/srv/=/"],"instance_registry_dir":"/tmp"}`
 
 func TestOptionsAreReadFromJSON(t *testing.T) {
 	o, err := Parse(good)
@@ -20,17 +24,58 @@ func TestOptionsAreReadFromJSON(t *testing.T) {
 	}
 }
 
+func TestSizesListsAndMappingsAreReadFromJSON(t *testing.T) {
+	o, err := Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.StaticCacheSize != 64<<20 || o.TurbocacheSize != 16<<20 || o.CompressionMinSize != 1000 || o.GzipLevel != 5 || o.BrotliLevel != 4 {
+		t.Errorf("read %+v", o)
+	}
+	if !o.PageCaching || !o.Compression || !o.Turbocaching || o.PageCacheDir != "" || o.VaryTurbocacheByCookie != "" || o.InstanceRegistryDir != "/tmp" {
+		t.Errorf("read %+v", o)
+	}
+	if want := []string{"/app", "/srv/shared"}; !slices.Equal(o.StaticSymlinkDirs, want) {
+		t.Errorf("directories %q", o.StaticSymlinkDirs)
+	}
+	if want := []XAccelMapping{{"/app/files", "/files"}, {"/srv", ""}}; !slices.Equal(o.XAccelMappings, want) {
+		t.Errorf("mappings %q", o.XAccelMappings)
+	}
+}
+
+func TestTheAssetsPrefixIsTakenLiterally(t *testing.T) {
+	patterns, err := CompileAssetPatterns([]string{`^{assets}/.+-[0-9a-f]{8}\.js$`}, "/a.b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"/a.b/x-0123abcd.js": true, "/axb/x-0123abcd.js": false, "/a.b/x.js": false} {
+		if patterns[0].MatchString(path) != want {
+			t.Errorf("%s: match is %v", path, !want)
+		}
+	}
+}
+
 func TestWhatIsWrongIsNamed(t *testing.T) {
 	for change, want := range map[string]string{
-		`"port":3000→"port":"3000"`:                  "port must be a whole number",
-		`"port":3000→"port":70000`:                   "port is 70000",
-		`"max_pool_size":6→"max_pool_size":0`:        "max_pool_size is 0",
-		`"min_instances":1→"min_instances":9`:        "min_instances is 9, more than max_pool_size (6)",
-		`"ruby":"/usr/bin/ruby"→"ruby":""`:           "ruby is missing",
-		`"start_timeout":90→"start_timeout":-1`:      "start_timeout must be",
-		`"environment":"production"→"environment":7`: "environment must be a string",
-		`"thread_count":1→"thread_count":1.5`:        "thread_count must be a whole number",
-		`{"address"→{{"address"`:                     "not valid JSON",
+		`"port":3000→"port":"3000"`:                        "port must be a whole number",
+		`"port":3000→"port":70000`:                         "port is 70000",
+		`"max_pool_size":6→"max_pool_size":0`:              "max_pool_size is 0",
+		`"min_instances":1→"min_instances":9`:              "min_instances is 9, more than max_pool_size (6)",
+		`"ruby":"/usr/bin/ruby"→"ruby":""`:                 "ruby is missing",
+		`"start_timeout":90→"start_timeout":-1`:            "start_timeout must be",
+		`"environment":"production"→"environment":7`:       "environment must be a string",
+		`"thread_count":1→"thread_count":1.5`:              "thread_count must be a whole number",
+		`"static_cache_size":64→"static_cache_size":-1`:    "static_cache_size is -1",
+		`"turbocache_size":16→"turbocache_size":0`:         "turbocache_size is 0",
+		`"gzip_level":5→"gzip_level":10`:                   "gzip_level is 10",
+		`["^{assets}/→["(?<!x)`:                            `asset_patterns has "(?<!x).+-[0-9a-f]{8}\\.[^/]+$", which is no regular expression`,
+		`"asset_patterns":["→"asset_patterns":[7,"`:        "asset_patterns must be a list of strings that are not empty, it has 7",
+		`"sendfile_dirs":["/app"]→"sendfile_dirs":"/app"`:  "sendfile_dirs must be a list of strings",
+		`"sendfile_dirs":["/app"]→"sendfile_dirs":["app"]`: `sendfile_dirs has "app", which is no absolute path`,
+		`"/app/files/=/files"→"/app/files"`:                `x_accel_mappings has "/app/files", it must be DIR=/uri/prefix`,
+		`"/app/files/=/files"→"files=/files"`:              `x_accel_mappings has "files=/files"`,
+		`"/app/files/=/files"→"/app/files=files"`:          `x_accel_mappings has "/app/files=files"`,
+		`{"address"→{{"address"`:                           "not valid JSON",
 	} {
 		from, to, _ := strings.Cut(change, "→")
 		_, err := Parse(strings.Replace(good, from, to, 1))
