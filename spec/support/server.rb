@@ -229,8 +229,16 @@ module Harness
       options[:socket] ? {} : { address: "127.0.0.1", port: Server.free_port }
     end
 
+    # A switch is true or false, a list an Array.
     def arguments
-      @options.flat_map { |key, value| ["--#{key.to_s.tr("_", "-")}", value.to_s] }
+      @options.flat_map do |key, value|
+        name = key.to_s.tr("_", "-")
+        case value
+        when true then ["--#{name}"]
+        when false then ["--no-#{name}"]
+        else Array(value).flat_map { |one| ["--#{name}", one.to_s] }
+        end
+      end
     end
   end
 end
