@@ -19,6 +19,29 @@ module OptionsDocument
     Relative paths are relative to the working directory, unless the table says otherwise. True is `true`, `yes`, `on` or `1`;
     false is `false`, `no`, `off` or `0`.
 
+    An option that can be repeated makes a list: each use on the command line adds one element. In a variable and with `-O` the
+    elements stand in one text, directories separated by colons, others by blanks. A list that is given takes the place of the
+    default.
+
+  TEXT
+
+  ASSETS = <<~TEXT
+
+    ## Digested assets
+
+    What `asset-patterns` matches is sent with `Cache-Control: public, max-age=315360000, immutable`: a file with this name never
+    changes. A pattern is a [regular expression of Go](https://pkg.go.dev/regexp/syntax) for the URL's path, decoded and without
+    the application's relative URL root; `{assets}` stands for its `config.assets.prefix`. The defaults are
+
+    | names made by | patterns |
+    |---|---|
+    %s
+
+    ## Directories that may be reached
+
+    A symlink in the directory of static files is followed as long as what it leads to is in that directory or in one of
+    `static-symlink-dirs`; `X-Sendfile` may name what is in one of `sendfile-dirs`. Both contain the application's directory. If that
+    is really `DIR/releases/NAME`, as Capistrano has it, they contain `DIR/shared` and `DIR/releases`, too.
   TEXT
 
   HANDLER = <<~TEXT
@@ -31,7 +54,7 @@ module OptionsDocument
     - A socket (`-O socket_file=FILE`, `PASSENGER_SOCKET_FILE`) takes the place of an address and port that nobody has typed.
     - In development the default is one worker process (`max_pool_size`) with as many threads (`thread_count`) as
       `RAILS_MAX_THREADS` says, or #{PhusionPassenger::RackHandler::LaunchSettings::DEVELOPMENT_THREADS}. In every other environment the defaults of the table hold, and `RAILS_MAX_THREADS`
-      has no meaning for the server.
+      has no meaning for the server. `turbocaching` is off in development under every command.
     - In the background (`rails server -d`, `rackup -D`) the log file's default is `log/passenger.PORT.log` if the application
       has a `log` directory, else `passenger.PORT.log`.
     - `Silent` (for test suites that start the server themselves) and `rackup -q` leave out the greeting.
@@ -47,7 +70,14 @@ module OptionsDocument
 
   def self.text
     rows = PhusionPassenger::Options::TABLE.map { |option| row(option) }
-    "#{INTRODUCTION}#{(header + rows).join("\n")}\n#{HANDLER}"
+    "#{INTRODUCTION}#{(header + rows).join("\n")}\n#{format(ASSETS, patterns.join("\n"))}#{HANDLER}"
+  end
+
+  # A bar would end the cell, also inside of code.
+  def self.patterns
+    PhusionPassenger::AssetPatterns::BY_TOOL.map do |tool, patterns|
+      "| #{tool} | #{patterns.map { |pattern| "`#{pattern.gsub('|', '\|')}`" }.join(' ')} |"
+    end
   end
 
   def self.header
@@ -55,10 +85,12 @@ module OptionsDocument
   end
 
   def self.row(option)
-    switches = [option.short, *option.long.map { |flag| "--#{'[no-]' if option.boolean?}#{flag}" }].compact
+    switches = [option.short, *option.long.map { |flag| "--#{'[no-]' if option.boolean?}#{flag}" },
+                *option.off.map { |flag| "--#{flag}" }].compact
     switches = switches.map { |switch| "`#{[switch, option.metavar].compact.join(' ')}`" }
     handler = option.accepted_by?(:rack_handler) ? "`#{option.name}`" : "–"
     default = (option.default_text || "–").gsub(/\$(\w+)/, '`\1`')
-    "| #{switches.join(', ')} | #{handler} | #{option.env.map { |name| "`#{name}`" }.join(', ')} | #{default} | #{option.help} |"
+    help = option.list? ? "#{option.help}; can be repeated" : option.help
+    "| #{switches.join(', ')} | #{handler} | #{option.env.map { |name| "`#{name}`" }.join(', ')} | #{default} | #{help} |"
   end
 end

@@ -9,22 +9,26 @@ module PhusionPassenger
   # to know about it. The options themselves are in options.rb.
   class Option
     # name::         key in files and in what the engine gets, e.g. :max_pool_size
-    # type::         :string, :integer, :seconds, :boolean, :path (relative to where it was written) or
-    #                :app_path (relative to the application's directory)
+    # type::         :string, :integer, :seconds, :megabytes, :bytes, :boolean, :path (relative to where it was written),
+    #                :app_path (relative to the application's directory), or a list: :strings, :paths
     # default::      a value, or a block over what has been resolved so far (see Settings)
     # default_text:: the default in words, for people
     # range::        permitted numbers
     # long::         names on the command line, without the dashes
+    # off::          further names on the command line, of a switch that sets a boolean option to false
     # env::          environment variables, the one that counts most first
     # accepted_by::  :start (the command line of `passenger start`), :rack_handler (`rackup -O`)
     # engine::       whether the engine is told
-    attr_reader :name, :type, :default, :short, :long, :metavar, :range, :env, :help, :default_text
+    attr_reader :name, :type, :default, :short, :long, :off, :metavar, :range, :env, :help, :default_text
 
     TRUE_WORDS = %w[true yes on 1].freeze
     FALSE_WORDS = %w[false no off 0].freeze
 
-    def initialize(name, type:, help:, default: nil, default_text: nil, short: nil, long: nil, metavar: nil, range: nil,
-                   env: nil, accepted_by: %i[start rack_handler], engine: true)
+    # What separates the elements of a list in one text: paths may contain blanks.
+    SEPARATORS = { strings: /\s+/, paths: ":" }.freeze
+
+    def initialize(name, type:, help:, default: nil, default_text: nil, short: nil, long: nil, off: nil,
+                   metavar: nil, range: nil, env: nil, accepted_by: %i[start rack_handler], engine: true)
       @name = name
       @type = type
       @help = help
@@ -32,6 +36,7 @@ module PhusionPassenger
       @default_text = default_text || default&.to_s
       @short = short
       @long = Array(long || name.to_s.tr("_", "-")).freeze
+      @off = Array(off).freeze
       @metavar = metavar
       @range = range
       @env = Array(env || "PASSENGER_#{name.to_s.upcase}").freeze
@@ -45,6 +50,8 @@ module PhusionPassenger
 
     def boolean? = type == :boolean
 
+    def list? = SEPARATORS.key?(type)
+
     # What optparse's `on` wants.
     def switches
       long.each_with_index.map do |flag, index|
@@ -54,21 +61,28 @@ module PhusionPassenger
       end.unshift(short && (boolean? ? short : "#{short} #{metavar}")).compact
     end
 
-    # Turns what somebody wrote into the option's value.
+    # Turns what somebody wrote into the option's value. A list is an Array, or one text with separators.
     #
     # place::  where it was written, for the message ("--port", "PASSENGER_PORT")
     # base::   directory that relative paths are relative to
     def parse(raw, place:, base:)
       case type
       when :string then text(raw, place)
-      when :integer, :seconds then number(raw, place)
+      when :integer, :seconds, :megabytes, :bytes then number(raw, place)
       when :boolean then truth(raw, place)
       when :path then File.expand_path(text(raw, place), base)
       when :app_path then text(raw, place)
+      when :strings then elements(raw, place)
+      when :paths then elements(raw, place).map { |path| File.expand_path(path, base) }
       end
     end
 
     private
+
+    def elements(raw, place)
+      parts = raw.is_a?(Array) ? raw : text(raw, place).split(SEPARATORS.fetch(type)).reject(&:empty?)
+      parts.map { |part| text(part, place) }
+    end
 
     def text(raw, place)
       value = raw.to_s
@@ -80,7 +94,7 @@ module PhusionPassenger
 
     def number(raw, place)
       value = Integer(raw.to_s, 10, exception: false)
-      unit = type == :seconds ? "whole number of seconds" : "whole number"
+      unit = type == :integer ? "whole number" : "whole number of #{type}"
       raise OptionError, "#{place} must be a #{unit}#{limits}, not #{raw.to_s.inspect}" unless value
       raise OptionError, "#{place} must be a #{unit}#{limits}, not #{value}" if range && !range.cover?(value)
 

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "asset_patterns"
+require_relative "deploy_layout"
 require_relative "option"
 
 module PhusionPassenger
@@ -55,20 +57,46 @@ module PhusionPassenger
                                     default: ->(settings) { File.join(settings.app_root, "public") },
                                     default_text: "public in the application's directory",
                                     help: "Serve static files from this directory"),
-      Option.new(:static_cache_size, type: :integer, metavar: "MEGABYTES", default: 64, range: 0..MOST_MEGABYTES,
+      Option.new(:static_symlink_dirs, type: :paths, metavar: "DIR",
+                                       default: ->(settings) { DeployLayout.directories(settings.app_root) },
+                                       default_text: "the application's directory; of a Capistrano release also shared and releases",
+                                       help: "Follow symlinks in the directory of static files into this directory, too"),
+      Option.new(:static_cache_size, type: :megabytes, metavar: "MEGABYTES", default: 64, range: 0..MOST_MEGABYTES,
                                      help: "Keep at most this much of the static files in memory; 0 is none"),
+      Option.new(:asset_patterns, type: :strings, metavar: "PATTERN", default: AssetPatterns::DEFAULT,
+                                  default_text: "the names that Rails' asset pipelines give",
+                                  help: "Let clients keep static files for ever whose URL path matches this regular expression"),
       Option.new(:page_caching, type: :boolean, default: true,
-                                help: "Serve cached pages (`*.html`) without asking the application"),
+                                help: "Serve cached pages (*.html) without asking the application"),
+      Option.new(:page_cache_dir, type: :path, metavar: "DIR",
+                                  default_text: "what the application says, else the directory of static files",
+                                  help: "Look for cached pages in this directory"),
       Option.new(:compression, type: :boolean, default: true,
                                help: "Compress responses and static files, and send precompressed files"),
       Option.new(:gzip_level, type: :integer, metavar: "LEVEL", default: 5, range: 1..9,
                               help: "Compress with gzip at this level"),
       Option.new(:brotli_level, type: :integer, metavar: "LEVEL", default: 4, range: 0..11,
                                 help: "Compress with Brotli at this level"),
-      Option.new(:compression_min_size, type: :integer, metavar: "BYTES", default: 1000, range: 0..MOST_BYTES,
+      Option.new(:compression_min_size, type: :bytes, metavar: "BYTES", default: 1000, range: 0..MOST_BYTES,
                                         help: "Leave smaller bodies uncompressed"),
-      Option.new(:turbocache_size, type: :integer, metavar: "MEGABYTES", default: 16, range: 1..MOST_MEGABYTES,
+      Option.new(:turbocaching, type: :boolean, off: "disable-turbocaching",
+                                default: ->(settings) { settings[:environment] != "development" },
+                                default_text: "true, but false in development",
+                                help: "Answer from memory what the application has marked as cacheable for everybody"),
+      Option.new(:turbocache_size, type: :megabytes, metavar: "MEGABYTES", default: 16, range: 1..MOST_MEGABYTES,
                                    help: "Keep at most this much of the application's responses in memory"),
+      Option.new(:vary_turbocache_by_cookie, type: :string, metavar: "NAME",
+                                             help: "Keep a response in memory for each value of this cookie"),
+      Option.new(:sendfile_dirs, type: :paths, metavar: "DIR",
+                                 default: ->(settings) { Options.default_sendfile_dirs(settings) },
+                                 default_text: "as static-symlink-dirs, and $TMPDIR or /tmp",
+                                 help: "Let the application name files in this directory with X-Sendfile"),
+      Option.new(:x_accel_mappings, type: :strings, metavar: "MAPPING",
+                                    help: "Let the application name files in DIR with X-Accel-Redirect: /PREFIX/…, with a mapping DIR=/PREFIX"),
+      Option.new(:instance_registry_dir, type: :path, metavar: "DIR",
+                                         default: ->(settings) { Options.temporary_directory(settings.env) },
+                                         default_text: "$TMPDIR or /tmp",
+                                         help: "Make the server's instance directory in this directory"),
       Option.new(:restart_dir, type: :app_path, metavar: "DIR", default: "tmp",
                                default_text: "tmp in the application's directory",
                                help: "Look for restart.txt in this directory"),
@@ -108,6 +136,15 @@ module PhusionPassenger
       def default_log_file(settings)
         logs = File.join(settings.app_root, "log")
         File.join(File.directory?(logs) ? logs : settings.app_root, "#{instance_name(settings)}.log")
+      end
+
+      def default_sendfile_dirs(settings)
+        DeployLayout.directories(settings.app_root) | [temporary_directory(settings.env)]
+      end
+
+      def temporary_directory(env)
+        named = env["TMPDIR"].to_s
+        named.empty? ? "/tmp" : File.expand_path(named)
       end
 
       # "; did you mean --max-pool-size?", or "" when nothing comes close.

@@ -54,11 +54,18 @@ module PhusionPassenger
 
       def define(parser, option)
         help = option.default_text ? "#{option.help} (default: #{option.default_text})" : option.help
-        parser.on(*option.switches, *wrap(help)) do |value|
-          @layer.values[option.name] = value
-          @layer.places[option.name] = "--#{option.long.first}"
-        end
+        help += "; can be repeated" if option.list?
+        parser.on(*option.switches, *wrap(help)) { |value| note(option, option.list? ? collected(option, value) : value) }
+        option.off.each { |flag| parser.on("--#{flag}", "The same as --no-#{option.long.first}") { note(option, false) } }
       end
+
+      def note(option, value)
+        @layer.values[option.name] = value
+        @layer.places[option.name] = "--#{option.long.first}"
+      end
+
+      # A list is made of all uses of its option; each is one element, whatever characters it has.
+      def collected(option, value) = [*@layer.values[option.name], value]
 
       def wrap(text)
         text.scan(/\S.{0,72}(?=\s|\z)|\S+/)
@@ -67,6 +74,7 @@ module PhusionPassenger
       def suggestion(flag)
         known = Options.for(:start).flat_map(&:long).push("help")
         known += Options.for(:start).select(&:boolean?).map { |option| "no-#{option.long.first}" }
+        known += Options.for(:start).flat_map(&:off)
         Options.suggestion(flag.sub(/=.*/, ""), known.map { |name| "--#{name}" })
       end
     end

@@ -57,7 +57,8 @@ RSpec.describe PhusionPassenger::CLI do
 
     it "takes every option in its long form" do
       PhusionPassenger::Options.for(:start).reject(&:boolean?).each do |option|
-        option.long.each { |flag| expect(parse("--#{flag}", "1").layer.values).to eq(option.name => "1") }
+        value = option.list? ? ["1"] : "1"
+        option.long.each { |flag| expect(parse("--#{flag}", "1").layer.values).to eq(option.name => value) }
       end
     end
 
@@ -68,6 +69,17 @@ RSpec.describe PhusionPassenger::CLI do
 
     it "takes switches that turn something off" do
       expect(parse("--no-friendly-error-pages").layer.values).to eq(friendly_error_pages: false)
+    end
+
+    it "takes Passenger's name for turning the response cache off, and the last word on it" do
+      expect(parse("--disable-turbocaching").layer.values).to eq(turbocaching: false)
+      expect(parse("--no-turbocaching").layer.values).to eq(turbocaching: false)
+      expect(parse("--disable-turbocaching", "--turbocaching").layer.values).to eq(turbocaching: true)
+    end
+
+    it "collects the uses of an option that makes a list" do
+      values = parse("--sendfile-dirs", "a:b", "--port", "1", "--sendfile-dirs", "c d", "--asset-patterns=^/x y$").layer.values
+      expect(values).to eq(sendfile_dirs: ["a:b", "c d"], port: "1", asset_patterns: ["^/x y$"])
     end
 
     it "takes one directory, anywhere" do
@@ -81,6 +93,9 @@ RSpec.describe PhusionPassenger::CLI do
       "an unknown switch" => [%w[--no-friendly-eror-pages],
                               "unknown option --no-friendly-eror-pages; did you mean --no-friendly-error-pages?; " \
                               "see `passenger start --help`"],
+      "a mistake in Passenger's own switch" => [%w[--disable-turbocachin2],
+                                                "unknown option --disable-turbocachin2; did you mean --disable-turbocaching?; " \
+                                                "see `passenger start --help`"],
       "a missing value" => [%w[--port], "--port needs a value; see `passenger start --help`"],
       "a wrong value" => [%w[-p x], "--port must be a whole number from 1 to 65535, not \"x\"; see `passenger start --help`"],
       "two directories" => [%w[/a /b], "only one application directory can be given, not 2 (/a, /b); see `passenger start --help`"],

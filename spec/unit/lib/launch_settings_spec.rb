@@ -129,6 +129,21 @@ RSpec.describe PhusionPassenger::RackHandler::LaunchSettings do
     end
   end
 
+  describe "lists" do
+    it "may be texts, as rackup -O has them, or arrays" do
+      expect(resolved(rackup(sendfile_dirs: "files:/srv/more"))[:sendfile_dirs]).to eq(["#{@root}/files", "/srv/more"])
+      expect(resolved(rackup(sendfile_dirs: %w[files]))[:sendfile_dirs]).to eq(["#{@root}/files"])
+      expect(resolved(rackup(x_accel_mappings: "/a=/b /c=/d"))[:x_accel_mappings]).to eq(%w[/a=/b /c=/d])
+    end
+  end
+
+  describe "the response cache" do
+    it "is off in development, unless it is asked for" do
+      expect([rails, rackup, rackup(environment: "production"), rackup(turbocaching: "yes")].map { |options| resolved(options)[:turbocaching] })
+        .to eq([false, false, true, true])
+    end
+  end
+
   describe "the log" do
     it "stays on the terminal in the foreground" do
       expect(described_class.new(rails).log_file).to be_nil

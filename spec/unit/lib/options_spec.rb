@@ -7,7 +7,7 @@ RSpec.describe PhusionPassenger::Options do
 
   it "names every option, switch and environment variable once" do
     names = table.map(&:name)
-    switches = table.flat_map { |option| [option.short, *option.long] }.compact
+    switches = table.flat_map { |option| [option.short, *option.long, *option.off] }.compact
     variables = table.flat_map(&:env)
 
     expect([names, switches, variables]).to eq([names.uniq, switches.uniq, variables.uniq])
@@ -19,7 +19,7 @@ RSpec.describe PhusionPassenger::Options do
 
   it "gives every option a type that can be read and, if it takes a value, a word for the value" do
     table.each do |option|
-      raw = { integer: "1", seconds: "1", boolean: "true" }.fetch(option.type, "x")
+      raw = { integer: "1", seconds: "1", megabytes: "1", bytes: "1", boolean: "true" }.fetch(option.type, "x")
       expect { option.parse(raw, place: "here", base: "/base") }.not_to raise_error
       expect(option.metavar).to be_nil.or match(/\A[A-Z]+\z/)
       expect(option.metavar.nil?).to eq(option.boolean?)
@@ -29,7 +29,8 @@ RSpec.describe PhusionPassenger::Options do
   it "has the documented defaults of Passenger" do
     expected = {
       address: "0.0.0.0", port: 3000, max_pool_size: 6, min_instances: 1, thread_count: 1, start_timeout: 90,
-      max_request_queue_size: 100, max_preloader_idle_time: 300, shutdown_timeout: 30
+      max_request_queue_size: 100, max_preloader_idle_time: 300, shutdown_timeout: 30,
+      page_caching: true
     }
     expect(table.to_h { |option| [option.name, option.default] }).to include(expected)
   end
@@ -80,7 +81,23 @@ RSpec.describe PhusionPassenger::Options do
       expect([parse(:log_file, "a/b.log"), parse(:log_file, "/a.log")]).to eq(%w[/base/a/b.log /a.log])
     end
 
+    it "splits directories at colons and makes them absolute, and other lists at white space" do
+      expect(parse(:sendfile_dirs, "files:/srv/with blank::")).to eq(["/base/files", "/srv/with blank"])
+      expect(parse(:asset_patterns, " ^/a:b$\t^/c$\n")).to eq(["^/a:b$", "^/c$"])
+    end
+
+    it "leaves the elements of a list as they are that come one by one" do
+      expect(parse(:sendfile_dirs, ["a:b", "/c d"])).to eq(["/base/a:b", "/c d"])
+      expect(parse(:asset_patterns, ["^/a b$"])).to eq(["^/a b$"])
+      expect(parse(:sendfile_dirs, [])).to eq([])
+    end
+
     {
+      "an empty list" => [:sendfile_dirs, "", "--it needs a value"],
+      "an empty element of a list" => [:asset_patterns, ["a", ""], "--it needs a value"],
+      "a size that is none" => [:static_cache_size, "64M", "--it must be a whole number of megabytes from 0 to 1048576, not \"64M\""],
+      "a negative size" => [:compression_min_size, "-1", "--it must be a whole number of bytes from 0 to 1073741824, not -1"],
+      "a level that does not exist" => [:gzip_level, "10", "--it must be a whole number from 1 to 9, not 10"],
       "a word for a number" => [:port, "http", "--it must be a whole number from 1 to 65535, not \"http\""],
       "a number that is too large" => [:port, "70000", "--it must be a whole number from 1 to 65535, not 70000"],
       "a number that is too small" => [:max_pool_size, "0", "--it must be a whole number from 1 to 1024, not 0"],

@@ -58,6 +58,29 @@ RSpec.describe PhusionPassenger::Settings do
       expect(pages.map { |values| settings(layer(values))[:friendly_error_pages] }).to eq([true, false, true])
     end
 
+    it "keeps responses in memory everywhere but in development, unless told otherwise" do
+      caching = [{}, { environment: "production" }, { turbocaching: true }, { environment: "production", turbocaching: "no" }]
+      expect(caching.map { |values| settings(layer(values))[:turbocaching] }).to eq([false, true, true, false])
+      expect(settings(environment_layer({ "PASSENGER_TURBOCACHING" => "true" }))[:turbocaching]).to be(true)
+    end
+
+    it "makes its instance directory in TMPDIR or /tmp, and lets the application name files there" do
+      expect([settings, settings(env: { "TMPDIR" => "/t" }), settings(env: { "TMPDIR" => "" })].map { |it| it[:instance_registry_dir] })
+        .to eq(%w[/tmp /t /tmp])
+      expect(settings(env: { "TMPDIR" => "/t" })[:sendfile_dirs]).to eq(%w[/srv/app /t])
+    end
+
+    it "reaches the shared directories of a deployment" do
+      Dir.mktmpdir do |directory|
+        deployment = File.realpath(directory)
+        FileUtils.mkdir_p("#{deployment}/releases/1")
+        File.symlink("releases/1", "#{deployment}/current")
+        reached = ["#{deployment}/current", "#{deployment}/shared", "#{deployment}/releases"]
+        resolved = settings(app_root: "#{deployment}/current")
+        expect([resolved[:static_symlink_dirs], resolved[:sendfile_dirs]]).to eq([reached, [*reached, "/tmp"]])
+      end
+    end
+
     it "keeps the pid file in tmp/pids if that exists and in the application's directory if not" do
       Dir.mktmpdir do |root|
         expect(settings(app_root: root)[:pid_file]).to eq("#{root}/passenger.3000.pid")
@@ -71,6 +94,12 @@ RSpec.describe PhusionPassenger::Settings do
       expect(resolved[:pid_file]).to eq("/srv/app/passenger.pid")
       expect(PhusionPassenger::Options.default_log_file(resolved)).to eq("/srv/app/passenger.log")
     end
+  end
+
+  it "replaces a whole list by that of a stronger source, taking relative directories as those of their source" do
+    resolved = settings(environment_layer({ "PASSENGER_SENDFILE_DIRS" => "/a:b" }), layer({ sendfile_dirs: %w[c] }, base: "/work"))
+    expect(resolved[:sendfile_dirs]).to eq(%w[/work/c])
+    expect(settings(environment_layer({ "PASSENGER_SENDFILE_DIRS" => "/a:b" }))[:sendfile_dirs]).to eq(%w[/a /base/b])
   end
 
   describe "the place to listen" do
@@ -110,13 +139,20 @@ RSpec.describe PhusionPassenger::Settings do
       expect(settings.to_engine.keys).to contain_exactly(
         :address, :port, :environment, :startup_file, :max_pool_size, :min_instances, :thread_count, :start_timeout,
         :shutdown_timeout, :max_request_queue_size, :max_preloader_idle_time, :friendly_error_pages, :static_files_dir,
-        :restart_dir, :app_root
+        :static_symlink_dirs, :static_cache_size, :asset_patterns, :page_caching, :compression, :gzip_level, :brotli_level,
+        :compression_min_size, :turbocaching, :turbocache_size, :sendfile_dirs, :instance_registry_dir, :restart_dir, :app_root
       )
+    end
+
+    it "has lists as lists" do
+      told = settings(layer({ x_accel_mappings: "/files=/f /more=/m" }), env: { "TMPDIR" => "/var/tmp" }).to_engine
+      expect(told).to include(x_accel_mappings: %w[/files=/f /more=/m], static_symlink_dirs: %w[/srv/app],
+                              sendfile_dirs: %w[/srv/app /var/tmp], asset_patterns: all(be_a(String)))
     end
 
     it "includes every key that the engine requires" do
       source = File.read(File.expand_path("../../../go/internal/config/options.go", __dir__))
-      required = source.scan(/p\.(?:number|seconds)\("(\w+)"/).flatten
+      required = source.scan(/p\.(?:number|seconds|megabytes)\("(\w+)"/).flatten
       expect(required).not_to be_empty
       expect(settings.to_engine.keys.map(&:to_s)).to include(*required)
     end
