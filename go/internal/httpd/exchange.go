@@ -95,6 +95,8 @@ var (
 	protocolHTTP1   = []byte("HTTP/1.")
 	methodConnect   = []byte("CONNECT")
 	headerProxy     = []byte("HTTP_PROXY")
+	headerSendfile  = []byte("HTTP_X_SENDFILE_TYPE")
+	headerMapping   = []byte("HTTP_X_ACCEL_MAPPING")
 	prefixHTTP      = []byte("HTTP_")
 	errNoBlankLine  = errors.New("request head does not end in a blank line")
 	nameHost        = []byte("HTTP_HOST")
@@ -170,7 +172,8 @@ func (x *Exchange) parseFields(raw []byte) error {
 
 // addField files one field. Names that cannot be told apart in the Rack
 // environment (X_Foo and X-Foo) or that turn into a variable programs trust
-// (Proxy, "httpoxy") are dropped.
+// (Proxy, "httpoxy") are dropped, and so are those by which Rack::Sendfile is
+// told how the server sends files: that is the server's to say.
 func (x *Exchange) addField(name, value []byte) error {
 	start := len(x.names)
 	x.names = append(x.names, prefixHTTP...)
@@ -204,7 +207,8 @@ func (x *Exchange) addField(name, value []byte) error {
 			x.names = x.names[:start]
 			x.sized = true
 			return nil
-		case bytes.Equal(env, headerProxy), bytes.Equal(env, nameTrailer):
+		case bytes.Equal(env, headerProxy), bytes.Equal(env, nameTrailer),
+			bytes.Equal(env, headerSendfile), bytes.Equal(env, headerMapping):
 			x.names = x.names[:start]
 			return nil
 		case bytes.Equal(env, nameType):

@@ -94,6 +94,17 @@ func TestTooManyFieldsAreRefusedAndRepeatedOnesChained(t *testing.T) {
 	}
 }
 
+func TestFieldsThatSpeakForTheServerAreDropped(t *testing.T) {
+	x := newExchange(true)
+	raw := "X-Sendfile-Type: X-Accel-Redirect\r\nx-accel-mapping: /=/\r\nProxy: p\r\nX-Sendfile-Types: kept\r\nX-Accel-Mapping-2: kept\r\n\r\n"
+	if err := x.parseFields([]byte(raw)); err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Fields) != 2 || string(x.Fields[0].Name) != "HTTP_X_SENDFILE_TYPES" || string(x.Fields[1].Name) != "HTTP_X_ACCEL_MAPPING_2" {
+		t.Errorf("the fields are %+v", x.Fields)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("/a?b"), []byte("Host: a\r\nX: y\r\nX: z\r\n\r\n"))
 	f.Add([]byte("http://u@h:1/p"), []byte("Host: [::1]:3\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"))
