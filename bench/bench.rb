@@ -9,15 +9,19 @@ module Bench
   class Error < StandardError; end
 end
 
-%w[clock shell units spread table process_tree keeper probe wrk machine metric measurement plot document
+%w[clock shell units spread table process_tree keeper probe wrk machine metric measurement noise plot document
    app bulletin contest
-   servers/passenger servers/puma servers/original servers/rails_server].each { |name| require_relative "harness/#{name}" }
+   servers/passenger servers/puma servers/original servers/rails_server servers/nginx].each { |name| require_relative "harness/#{name}" }
 
 module Bench
   # In the order of the tables.
   SERVERS = [Servers::Passenger, Servers::Puma, Servers::Original].freeze
+  # Those that serve static files by themselves. (The original's builtin engine does not.)
+  STATIC_SERVERS = [Servers::Passenger, Servers::Nginx, Servers::Puma].freeze
+  EVERY_SERVER = (SERVERS | STATIC_SERVERS).freeze
 end
 
-%w[setup server session sample side_by_side report boot idle command].each { |name| require_relative "harness/#{name}" }
+%w[static/site static/case setup server session sample side_by_side report boot idle
+   static/contest static/report static/memory command].each { |name| require_relative "harness/#{name}" }
 
 exit Bench::Command.run(ARGV) if $PROGRAM_NAME == __FILE__

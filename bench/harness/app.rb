@@ -30,6 +30,11 @@ module Bench
       env
     end
 
+    # Additional options for this project's server.
+    def passenger_options
+      []
+    end
+
     # Whatever has to be there before the first start; `dir` lives as long as the run.
     def prepare(dir, ruby); end
 

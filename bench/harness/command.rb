@@ -23,6 +23,8 @@ module Bench
       case @setup.subject
       when "boot" then boot
       when "idle" then idle
+      when "static" then static
+      when "static-memory" then static_memory
       when "all" then contests(CONTESTS.select { |contest| @setup.only.nil? || @setup.only.include?(contest.name) })
       else contests(CONTESTS.select { |contest| contest.name == @setup.subject })
       end
@@ -48,6 +50,21 @@ module Bench
     def idle
       apps = [App::HELLO, Bulletin.new("production")]
       publish(Session.open(@progress) { |session| Idle.new(servers, apps, @setup, session).run }, labels(servers))
+    end
+
+    def static
+      Wrk.version
+      definitions = installed(STATIC_SERVERS)
+      labels = labels(definitions)
+      cases = Static::CASES.select { |kase| @setup.only.nil? || @setup.only.include?(kase.name) }
+      run = Session.open(@progress) { |session| Static::Contest.new(cases, definitions, @setup, session).run }
+      publish(Static::Report.new(run, labels: labels, setup: @setup), labels)
+    end
+
+    def static_memory
+      Wrk.version
+      definitions = installed([Servers::Passenger])
+      publish(Session.open(@progress) { |session| Static::Memory.new(@setup, session).run }, labels(definitions))
     end
 
     def servers
@@ -99,7 +116,7 @@ module Bench
 
     def conditions(labels)
       facts = Machine.facts(@setup.ruby)
-      servers = SERVERS.select { |server| labels.key?(server.key) }.to_h { |server| [server.label, server.version(@setup.ruby)] }
+      servers = EVERY_SERVER.select { |server| labels.key?(server.key) }.to_h { |server| [server.label, server.version(@setup.ruby)] }
       commit = labels.key?(Servers::Passenger.key) ? { "Commit" => Servers::Passenger.revision } : {}
       { "Command" => "`#{@setup.command}`" }.merge(commit, servers, facts).to_a
     end

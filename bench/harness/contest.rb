@@ -1,8 +1,9 @@
 # frozen_string_literal: true
 
 module Bench
-  # "requests/s at 32 connections at least 3 × Puma's": metric, peer, comparison (:>= or :<=), factor, connections.
-  Goal = Struct.new(:metric, :peer, :comparison, :factor, :connections) do
+  # "requests/s at 32 connections at least 3 × Puma's": metric, peer, comparison (:>= or :<=), factor, connections. What is aimed
+  # at beyond that, if anything, is told but not judged.
+  Goal = Struct.new(:metric, :peer, :comparison, :factor, :connections, :aim) do
     def met?(ratio)
       ratio.public_send(comparison, factor)
     end

@@ -16,6 +16,8 @@ module Bench
   METRICS = [
     Metric.new(key: :requests_per_second, title: "Requests per second", column: "requests/s", format: Units.method(:count),
                axis: "requests/s (longer is better)", scale: 1),
+    Metric.new(key: :bytes_per_second, title: "Bytes per second", column: "bytes/s", format: ->(value) { "#{Units.bytes(value)}/s" },
+               axis: "MB/s (longer is better)", scale: 1 / Units::MEBIBYTE),
     Metric.new(key: :p50, title: "Median latency (p50)", column: "p50", format: Units.method(:seconds),
                axis: "milliseconds (shorter is better)", scale: 1e3),
     Metric.new(key: :p99, title: "Latency, 99th percentile (p99)", column: "p99", format: Units.method(:seconds),

@@ -11,11 +11,12 @@ module Bench
 
     module_function
 
-    # nil while nobody listens. `Accept-Encoding: identity`, since wrk asks for no compression either.
-    def get(host, port, path)
+    # nil while nobody listens. Without other `headers`, `Accept-Encoding: identity`, since wrk asks for no compression either. (A
+    # coding that is asked for by name is left in place by Net::HTTP.)
+    def get(host, port, path, headers = {})
       Net::HTTP.start(host, port, open_timeout: OPEN_TIMEOUT, read_timeout: READ_TIMEOUT) do |http|
         http.max_retries = 0
-        http.get(path, "Accept-Encoding" => "identity")
+        http.get(path, { "Accept-Encoding" => "identity" }.merge(headers))
       end
     rescue *NOT_THERE_YET
       nil

@@ -80,6 +80,14 @@ module Bench
       nil
     end
 
+    # The most that has ever been resident, in bytes; nil when the process has ended.
+    def peak(pid)
+      kilobytes = File.read("/proc/#{pid}/status")[/^VmHWM:\s+(\d+) kB$/, 1]
+      kilobytes && (Integer(kilobytes, 10) * 1024)
+    rescue Errno::ENOENT, Errno::ESRCH
+      nil
+    end
+
     # nil when the process has ended.
     def memory(pid)
       text = File.read("/proc/#{pid}/smaps_rollup")

@@ -3,11 +3,9 @@
 module Bench
   # What one contest has shown, as tables (for the terminal and for Markdown) and as a plot.
   class Report
+    COLUMNS = METRICS.values_at(:requests_per_second, :p50, :p99, :cpu_per_request, :rss, :pss).freeze
     PLOT_METRICS = %i[requests_per_second p99].freeze
     TREE_METRICS = %i[cpu_per_request pss].freeze
-
-    # Above this share of the machine, other work makes the numbers doubtful.
-    QUIET = 0.1
 
     # `labels`: names with versions by server key, in the order of the tables; `ours` is the key that peers are compared with.
     def initialize(contest, run, labels:, setup:, ours: :passenger)
@@ -42,7 +40,7 @@ module Bench
     end
 
     def details
-      "#{headers}\n\n#{noise}\n\n#{rounds_table}"
+      "#{headers}\n\n#{Noise.words(@results.others)}\n\n#{rounds_table}"
     end
 
     def tables
@@ -76,18 +74,11 @@ module Bench
       "Response headers:\n\n#{lines.join("\n")}"
     end
 
-    def noise
-      others = @results.others
-      words = "Share of the machine that was used by neither the server under load nor the load generator (\"others\"): " \
-              "#{Units.spread(others) { |value| Units.percent(value) }}."
-      others.median > QUIET ? "#{words} **The machine was not quiet: take the numbers with care.**" : words
-    end
-
     def rounds_table
       rows = @results.measurements.map do |m|
-        [m.round, @labels.fetch(m.server), m.connections, *METRICS.values.map { |metric| metric.write(m[metric.key]) }, Units.percent(m.others)]
+        [m.round, @labels.fetch(m.server), m.connections, *COLUMNS.map { |metric| metric.write(m[metric.key]) }, Units.percent(m.others)]
       end
-      Table.new(["round", "server", "connections", *METRICS.values.map(&:column), "others"], rows, text: 2).to_s
+      Table.new(["round", "server", "connections", *COLUMNS.map(&:column), "others"], rows, text: 2).to_s
     end
 
     def peers
@@ -101,18 +92,18 @@ module Bench
     def value_table(connections)
       rows = @labels.map do |server, label|
         measured = @results.of(server, connections)
-        [label, *METRICS.values.map { |metric| metric.spread(@results.spread(server, connections, metric.key)) }, measured.sum(&:error_count)]
+        [label, *COLUMNS.map { |metric| metric.spread(@results.spread(server, connections, metric.key)) }, measured.sum(&:error_count)]
       end
-      Table.new(["server", *METRICS.values.map(&:column), "errors"], rows).to_s
+      Table.new(["server", *COLUMNS.map(&:column), "errors"], rows).to_s
     end
 
     def ratio_table(connections)
       return if !@labels.key?(@ours) || peers.empty?
 
       rows = peers.map do |peer|
-        ["ours ÷ #{@labels.fetch(peer)}", *METRICS.values.map { |metric| ratio_cell(metric, peer, connections) }]
+        ["ours ÷ #{@labels.fetch(peer)}", *COLUMNS.map { |metric| ratio_cell(metric, peer, connections) }]
       end
-      Table.new(["ratio", *METRICS.values.map(&:column)], rows).to_s
+      Table.new(["ratio", *COLUMNS.map(&:column)], rows).to_s
     end
 
     def ratio_cell(metric, peer, connections)

@@ -45,12 +45,22 @@ module Bench
 
     # The command without what is particular to this run and this machine.
     def public_command
-      { launch.dir => "$DIR", launch.port.to_s => "$PORT", launch.ruby => "ruby", "#{ROOT}/" => "" }
-        .reduce(command.shelljoin) { |text, (from, to)| text.gsub(from, to) }
+      public_text(command.shelljoin)
     end
 
-    def url
-      "http://#{HOST}:#{launch.port}#{launch.app.path}"
+    # $DIR is the server's own directory, $RUN the one with everything that was made for this run.
+    def public_text(text)
+      { launch.dir => "$DIR", File.dirname(launch.dir) => "$RUN", launch.port.to_s => "$PORT", launch.ruby => "ruby", "#{ROOT}/" => "" }
+        .reduce(text) { |result, (from, to)| result.gsub(from, to) }
+    end
+
+    def url(path = launch.app.path)
+      "http://#{HOST}:#{launch.port}#{path}"
+    end
+
+    # The response to one request, whatever it is.
+    def ask(path, headers = {})
+      Probe.get(HOST, launch.port, path, headers) or fail_with("does not answer any more on #{url(path)}")
     end
 
     # Returns when the first right answer has come and all application processes are there.
@@ -98,13 +108,13 @@ module Bench
 
     # Raises when the server no longer gives the right answer.
     def check
-      response = probe or fail_with("does not answer any more on #{url}")
-      insist_on_right(response)
+      insist_on_right(ask(launch.app.path))
     end
 
     private
 
     def spawn
+      definition.prepare(launch) if definition.respond_to?(:prepare)
       @keeper = Keeper.new(command, env: env, chdir: launch.app.root, log: log)
       @started = @keeper.start
     end

@@ -4,7 +4,9 @@ require "optparse"
 require "rbconfig"
 
 module Bench
-  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle"].freeze
+  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory"].freeze
+  # What --only chooses among, by subject.
+  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name) }.freeze
   DOCUMENTS = File.join(ROOT, "docs/benchmarks")
   SCRATCH = File.join(ROOT, "bench/out")
 
@@ -20,7 +22,7 @@ module Bench
       setup.subject = subjects.first
       raise Error, "can't measure #{setup.subject.inspect}: choose from #{SUBJECTS.join(', ')}" unless SUBJECTS.include?(setup.subject)
 
-      setup
+      setup.settle
     rescue OptionParser::ParseError => e
       raise Error, "#{e.message} (bin/bench --help tells the options)"
     end
@@ -29,7 +31,7 @@ module Bench
     def self.defaults(arguments)
       quick = arguments.include?("--quick")
       new(rounds: quick ? 2 : 7, duration: quick ? 1 : 5, warmup: quick ? 1 : 3, processes: 2, threads: 1,
-          servers: SERVERS.map(&:key), output: quick ? SCRATCH : DOCUMENTS, quick: quick, ruby: RbConfig.ruby, arguments: arguments.dup)
+          servers: EVERY_SERVER.map(&:key), quick: quick, ruby: RbConfig.ruby, arguments: arguments.dup)
     end
 
     def self.parser(setup) # rubocop:disable Metrics/MethodLength, Metrics/AbcSize -- one line per option
@@ -43,13 +45,14 @@ module Bench
         end
         positive(o, "--processes NUMBER", "application processes per server (#{setup.processes})") { |n| setup.processes = n }
         positive(o, "--threads NUMBER", "threads per application process (#{setup.threads})") { |n| setup.threads = n }
-        o.on("--servers LIST", Array, "only these of #{SERVERS.map(&:key).join(',')}") do |list|
-          setup.servers = known(list, SERVERS.map { |server| server.key.to_s }, "--servers").map(&:to_sym)
+        o.on("--servers LIST", Array, "only these of #{EVERY_SERVER.map(&:key).join(',')}") do |list|
+          setup.servers = known(list, EVERY_SERVER.map { |server| server.key.to_s }, "--servers").map(&:to_sym)
         end
-        o.on("--only LIST", Array, "with all: only these of #{CONTESTS.map(&:name).join(',')}") do |list|
-          setup.only = known(list, CONTESTS.map(&:name), "--only")
+        parts = PARTS.map { |subject, names| "with #{subject}: only these of #{names.join(',')}" }
+        o.on("--only LIST", Array, *parts) { |list| setup.only = list }
+        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static)") do |dir|
+          setup.output = File.expand_path(dir)
         end
-        o.on("--output DIR", "write the tables and plots here (docs/benchmarks)") { |dir| setup.output = File.expand_path(dir) }
         o.on("--quick", "check the harness: 2 rounds of 1 s, written to bench/out; the numbers mean little") {}
       end
     end
@@ -72,7 +75,22 @@ module Bench
       raise Error, "#{switch} does not know #{unknown.join(', ')}; there are #{names.join(', ')}"
     end
 
-    private_class_method :defaults, :parser, :positive, :natural, :known
+    private_class_method :defaults, :parser, :positive, :natural
+
+    # What can be judged only when the whole line has been read.
+    def settle
+      if only
+        parts = PARTS[subject] or raise Error, "--only chooses among the parts of #{PARTS.keys.join(' or ')}, not of #{subject}"
+        self.class.known(only, parts, "--only")
+      end
+      self.output ||= (quick || partial?) ? SCRATCH : DOCUMENTS
+      self
+    end
+
+    # The page of the static contest holds all cases and all servers: a run of some is for trying things out.
+    def partial?
+      subject == "static" && !(only.nil? && (STATIC_SERVERS.map(&:key) - servers).empty?)
+    end
 
     def command
       ["bin/bench", *arguments].join(" ")

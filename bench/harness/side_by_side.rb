@@ -43,14 +43,7 @@ module Bench
     end
 
     def measure(server, connections, round)
-      before = Sample.of(server)
-      load = Wrk.new(server.url, connections: connections, duration: @setup.duration).run
-      after = Sample.of(server)
-      memory = server.memory
-      Measurement.new(server: server.key, connections: connections, round: round,
-                      requests_per_second: load.requests_per_second, p50: load.p50, p99: load.p99,
-                      cpu_per_request: (after.server - before.server) / load.requests, rss: memory.rss, pss: memory.pss,
-                      errors: load.errors, others: after.others_since(before), replaced: before.workers != after.workers)
+      Measurement.take(server, Wrk.new(server.url, connections: connections, duration: @setup.duration), round: round)
     end
 
     def report_on(measurement)

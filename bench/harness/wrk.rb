@@ -5,20 +5,25 @@ require "open3"
 module Bench
   # One run of wrk: keep-alive connections that each send the next request when the response has arrived (a closed loop).
   class Wrk
-    Report = Struct.new(:requests, :seconds, :requests_per_second, :p50, :p99, :errors, keyword_init: true) do
+    Report = Struct.new(:requests, :seconds, :requests_per_second, :bytes_per_second, :p50, :p99, :errors, keyword_init: true) do
       def error_count
         errors.values.sum
+      end
+
+      def faults
+        Wrk.faults(errors)
       end
     end
 
     SECONDS = { "us" => 1e-6, "ms" => 1e-3, "s" => 1.0, "m" => 60.0, "h" => 3600.0 }.freeze
+    BYTES = { "B" => 1, "KB" => 1024, "MB" => 1024**2, "GB" => 1024**3, "TB" => 1024**4 }.freeze
 
     # Longer than any answer of a healthy server here; past it wrk counts a time-out, and the case fails.
     TIMEOUT = 10
     # What wrk may need beyond its duration to finish and print.
     GRACE = 15
 
-    # One thread of wrk drives far more requests than these servers answer, and leaves them the processor.
+    # One thread of wrk drives far more requests than an application answers, and leaves the servers the processor.
     THREADS = 1
 
     # `wrk -v` prints its version and then fails for want of a URL.
@@ -34,6 +39,7 @@ module Bench
         requests: number(text, /^\s*(\d+) requests in /, "the number of requests"),
         seconds: duration(capture(text, /^\s*\d+ requests in ([\d.]+[a-z]+),/, "the time taken")),
         requests_per_second: capture(text, %r{^Requests/sec:\s+([\d.]+)}, "requests per second").to_f,
+        bytes_per_second: bytes(capture(text, %r{^Transfer/sec:\s+(\S+)}, "bytes per second")),
         p50: duration(capture(text, /^\s+50%\s+(\S+)/, "the 50th percentile")),
         p99: duration(capture(text, /^\s+99%\s+(\S+)/, "the 99th percentile")),
         errors: errors(text)
@@ -46,6 +52,16 @@ module Bench
     def self.duration(text)
       match = /\A([\d.]+)(us|ms|s|m|h)\z/.match(text) or raise Error, "wrk printed a time that can't be read: #{text.inspect}"
       match[1].to_f * SECONDS.fetch(match[2])
+    end
+
+    def self.bytes(text)
+      match = /\A([\d.]+)([KMGT]?B)\z/.match(text) or raise Error, "wrk printed a size that can't be read: #{text.inspect}"
+      match[1].to_f * BYTES.fetch(match[2])
+    end
+
+    # Errors by kind, in words.
+    def self.faults(errors)
+      errors.map { |kind, count| "#{count} × #{kind == :status ? 'a status other than 2xx or 3xx' : "socket error (#{kind})"}" }
     end
 
     def self.errors(text)
@@ -61,16 +77,24 @@ module Bench
       text[pattern, 1] or raise Error, "wrk's output does not tell #{what}:\n#{text}"
     end
 
-    private_class_method :duration, :errors, :number, :capture
+    private_class_method :duration, :bytes, :errors, :number, :capture
 
-    def initialize(url, connections:, duration:)
+    attr_reader :connections
+
+    # `headers` are sent with every request; `script` is a Lua file that chooses the requests, with its `arguments`.
+    def initialize(url, connections:, duration:, threads: THREADS, headers: {}, script: nil, arguments: [])
       @url = url
       @connections = connections
       @duration = duration
+      @threads = threads
+      @headers = headers
+      @script = script
+      @arguments = arguments
     end
 
     def command
-      ["wrk", "--latency", "--timeout", "#{TIMEOUT}s", "-t", THREADS.to_s, "-c", @connections.to_s, "-d", "#{@duration}s", @url]
+      ["wrk", "--latency", "--timeout", "#{TIMEOUT}s", "-t", @threads.to_s, "-c", @connections.to_s, "-d", "#{@duration}s",
+       *@headers.flat_map { |name, value| ["-H", "#{name}: #{value}"] }, *(["-s", @script] if @script), @url, *@arguments]
     end
 
     def run

@@ -8,7 +8,7 @@ app_packages="ruby-rails ruby-sqlite3 ruby-sprockets-rails ruby-actionpack-page-
 # port 80 is taken or the machine forbids it; the specs start one of their own on another port.)
 test_packages="procps curl puma chromium nginx"
 # Peers and tools of the benchmarks. (Debian's `passenger` is the original.)
-bench_packages="wrk passenger puma procps"
+bench_packages="wrk passenger puma nginx procps"
 
 # The example application on other backends, where the environment names them.
 case ${DATABASE_URL:-} in postgres*) app_packages="$app_packages ruby-pg" ;; esac

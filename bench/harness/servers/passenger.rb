@@ -41,7 +41,8 @@ module Bench
          "--environment", "production", "--rackup", launch.app.startup_file,
          "--max-pool-size", launch.processes.to_s, "--min-instances", launch.processes.to_s,
          "--thread-count", launch.threads.to_s,
-         "--log-file", launch.file("passenger.log"), "--pid-file", launch.file("passenger.pid"), launch.app.root]
+         "--log-file", launch.file("passenger.log"), "--pid-file", launch.file("passenger.pid"),
+         *launch.app.passenger_options, launch.app.root]
       end
 
       def env(launch)

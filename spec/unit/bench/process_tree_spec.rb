@@ -44,5 +44,13 @@ RSpec.describe Bench::ProcessTree do
     expect(entry.parent).to eq Process.ppid
     expect(entry.title).to match(/rspec|ruby/)
     expect(described_class.memory(Process.pid).rss).to be > described_class.memory(Process.pid).private
+    expect(described_class.peak(Process.pid)).to be >= 1024 * 1024
+  end
+
+  it "has no peak of a process that has ended" do
+    pid = Process.spawn("true")
+    Process.wait(pid)
+
+    expect(described_class.peak(pid)).to be_nil
   end
 end

@@ -27,6 +27,7 @@ RSpec.describe Bench::Wrk do
     expect(report.requests).to eq 136_543
     expect(report.seconds).to be_within(1e-9).of(5.03)
     expect(report.requests_per_second).to eq 27_145.73
+    expect(report.bytes_per_second).to be_within(1).of(3.83 * 1024 * 1024)
     expect(report.p50).to be_within(1e-9).of(0.000987)
     expect(report.p99).to be_within(1e-9).of(1.2)
   end
@@ -40,11 +41,18 @@ RSpec.describe Bench::Wrk do
 
     expect(report.errors).to eq(connect: 1, read: 20, timeout: 3, status: 7)
     expect(report.error_count).to eq 31
+    expect(report.faults.last).to eq "7 × a status other than 2xx or 3xx"
   end
 
   it "understands every unit of time that wrk prints" do
     { "250.00us" => 0.00025, "1.50ms" => 0.0015, "2.00s" => 2.0, "1.50m" => 90.0, "1.00h" => 3600.0 }.each do |text, seconds|
       expect(described_class.parse(output.sub("1.31ms", "1.31ms").sub("1.20s", text)).p99).to be_within(1e-9).of(seconds)
+    end
+  end
+
+  it "understands every unit of size that wrk prints" do
+    { "512.00B" => 512, "1.50KB" => 1536, "2.00MB" => 2 * 1024**2, "1.25GB" => 1.25 * 1024**3 }.each do |text, bytes|
+      expect(described_class.parse(output.sub("3.83MB", text)).bytes_per_second).to be_within(1e-6).of(bytes)
     end
   end
 
@@ -66,5 +74,13 @@ RSpec.describe Bench::Wrk do
 
     expect(wrk.command).to include("--latency").and include("16").and include("2s").and include("--timeout")
     expect(wrk.command.last).to eq "http://127.0.0.1:1/"
+  end
+
+  it "sends headers with every request, or has a script choose the requests" do
+    wrk = described_class.new("http://127.0.0.1:1/", connections: 16, duration: 2, threads: 2, headers: { "Accept-Encoding" => "gzip" },
+                                                     script: "/random.lua", arguments: ["7"])
+
+    expect(wrk.command).to include("2").and include("Accept-Encoding: gzip")
+    expect(wrk.command.last(5)).to eq ["Accept-Encoding: gzip", "-s", "/random.lua", "http://127.0.0.1:1/", "7"]
   end
 end
