@@ -9,7 +9,10 @@ import "passenger/go/internal/dispatch"
 type Event interface{ event() }
 
 // Loaded: the preloader has loaded the app and can fork workers.
-type Loaded struct{ Preloader *Preloader }
+type Loaded struct {
+	Preloader *Preloader
+	App       AppFacts
+}
 
 // BootFailed: the app could not be loaded; the preloader ends.
 type BootFailed struct {

@@ -161,7 +161,7 @@ func (p *Preloader) event(m link.Message) Event {
 	pid, _ := strconv.Atoi(m.Get("pid"))
 	switch m.Verb {
 	case "loaded":
-		return Loaded{Preloader: p}
+		return p.loaded(m)
 	case "boot_error":
 		return BootFailed{Preloader: p, Err: bootError(m)}
 	case "spawned":
