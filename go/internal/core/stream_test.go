@@ -1,0 +1,135 @@
+package core
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passenger/go/internal/compress"
+	"passenger/go/internal/httpd"
+	"passenger/go/internal/link"
+	"passenger/go/internal/link/linktest"
+)
+
+// offering answers every request with the offer of body and tells which notice
+// came in return. A worker whose offer is not taken sends the body itself.
+func offering(workers <-chan *linktest.Worker, notices chan<- link.Notice, body string) func([]byte, uint64) []byte {
+	var worker *linktest.Worker
+	return func(_ []byte, id uint64) []byte {
+		if worker == nil {
+			worker = <-workers
+		}
+		var length [8]byte
+		binary.LittleEndian.PutUint64(length[:], uint64(len(body)))
+		headers := link.AppendHeader(link.AppendHeader(nil, "Content-Type", "text/plain"), "ETag", `"x"`)
+		slot := int(worker.Slot.Fd())
+		if _, err := unix.Write(slot, link.AppendFrame(nil, link.FrameOffer, 200, id, link.HeadPayload(headers, length[:]))); err != nil {
+			return nil
+		}
+		notice, oob := make([]byte, 16), make([]byte, 64)
+		n, _, _, _, err := unix.Recvmsg(slot, notice, oob, 0)
+		if err != nil || n != len(notice) || binary.LittleEndian.Uint64(notice) != id {
+			return nil
+		}
+		notices <- link.Notice(binary.LittleEndian.Uint32(notice[8:]))
+		f := link.AppendFrame(nil, link.FrameSent, 0, id, make([]byte, 8))
+		for part := []byte(body); len(part) > 0; {
+			n := min(len(part), 10_000)
+			f = link.AppendFrame(f, link.FrameBody, 0, id, part[:n])
+			part = part[n:]
+		}
+		return link.AppendFrame(f, link.FrameEnd, 0, id, nil)
+	}
+}
+
+// behind serves the rig's application through a step.
+func (r *rig) behind(step func(next httpd.Handler) httpd.Handler) {
+	r.Helper()
+	server := httpd.NewServer(step(r.engine.forward), r.engine.refuse, slog.New(slog.DiscardHandler))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { server.Serve(l) })
+	r.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			r.Error(err)
+		}
+		running.Wait()
+	})
+	r.addr = l.Addr().String()
+}
+
+func awaitNotice(t *testing.T, notices <-chan link.Notice, want link.Notice) {
+	t.Helper()
+	select {
+	case got := <-notices:
+		if got != want {
+			t.Errorf("the worker is told %v instead of %v", got, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the worker's offer is not answered")
+	}
+}
+
+func TestAnOfferIsDeclinedWhenTheBodyIsCompressed(t *testing.T) {
+	body := string(bytes.Repeat([]byte("0123456789"), 20_000))
+	workers, notices := make(chan *linktest.Worker, 1), make(chan link.Notice, 1)
+	r := newRig(t, offering(workers, notices, body))
+	workers <- r.worker
+	r.behind(func(next httpd.Handler) httpd.Handler {
+		return compress.Handler(compress.Options{Levels: compress.Levels{Gzip: 5, Brotli: 4}, MinSize: 1000, Log: slog.New(slog.DiscardHandler)}, next)
+	})
+	for range 2 { // the connection and the slot are fit for another response
+		response, encoded := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+		awaitNotice(t, notices, link.NoticeNoSocket)
+		if h := response.Header; h.Get("Content-Encoding") != "gzip" || h.Get("Etag") != `W/"x"` || len(response.TransferEncoding) == 0 {
+			t.Errorf("headers %v, %v", h, response.TransferEncoding)
+		}
+		reader, err := gzip.NewReader(bytes.NewReader([]byte(encoded)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decoded, err := io.ReadAll(reader); err != nil || string(decoded) != body {
+			t.Errorf("%d bytes decoded, %v", len(decoded), err)
+		}
+	}
+	if response, plain := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); plain != body || response.ContentLength != int64(len(body)) {
+		t.Errorf("without compression: length %d, %d bytes", response.ContentLength, len(plain))
+	}
+	awaitNotice(t, notices, link.NoticeSocket)
+}
+
+func TestAnOfferOfABodyThatIsNotSentIsDeclined(t *testing.T) {
+	workers, notices := make(chan *linktest.Worker, 1), make(chan link.Notice, 1)
+	r := newRig(t, offering(workers, notices, "x"))
+	workers <- r.worker
+	r.behind(func(next httpd.Handler) httpd.Handler {
+		return func(x *httpd.Exchange) {
+			next(x)
+			x.Ctx.Response.ResetBody() // as when the head cannot be written
+		}
+	})
+	c := r.dial()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+		t.Fatal(err)
+	}
+	awaitNotice(t, notices, link.NoticeNoSocket)
+}
