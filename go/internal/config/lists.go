@@ -20,8 +20,8 @@ const (
 	// assetsPlaceholder stands in an asset pattern for the path below which the
 	// app has its digested assets.
 	assetsPlaceholder = "{assets}"
-	// defaultAssetsPrefix is that of Rails.
-	defaultAssetsPrefix = "/assets"
+	// DefaultAssetsPrefix is that of Rails.
+	DefaultAssetsPrefix = "/assets"
 
 	// mostMegabytes keeps a slip of the finger from being a size.
 	mostMegabytes = 1 << 20

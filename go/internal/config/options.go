@@ -117,7 +117,7 @@ func Parse(text string) (Options, error) {
 		XAccelMappings:         p.mappings("x_accel_mappings"),
 	}
 	if p.err == nil {
-		_, p.err = CompileAssetPatterns(o.AssetPatterns, defaultAssetsPrefix)
+		_, p.err = CompileAssetPatterns(o.AssetPatterns, DefaultAssetsPrefix)
 	}
 	if o.DataBufferDir == "" {
 		o.DataBufferDir = "/tmp"

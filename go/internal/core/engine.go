@@ -17,11 +17,13 @@ import (
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
 
+	"passenger/go/internal/compress"
 	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
 	"passenger/go/internal/errorpage"
 	"passenger/go/internal/httpd"
 	"passenger/go/internal/logging"
+	"passenger/go/internal/spawn"
 	"passenger/go/internal/spool"
 	"passenger/go/internal/static"
 )
@@ -36,9 +38,11 @@ type Engine struct {
 	dispatcher *dispatch.Dispatcher
 	supervisor *supervisor
 	pages      errorpage.Pages
-	public     *static.Root
+	files      *static.Files
 	calls      sync.Pool
 	notify     *notifier
+
+	sendfileDirs static.Dirs
 
 	stopping chan bool // true: by force
 	stopOnce sync.Once
@@ -76,7 +80,16 @@ func Start(options config.Options) (*Engine, error) {
 	if options.LogFile != "" {
 		output = e.logFile
 	}
+	e.sendfileDirs = static.RealDirs(options.SendfileDirs)
+	e.files = static.New(static.Options{
+		CacheSize:   options.StaticCacheSize,
+		Compression: options.Compression,
+		MinSize:     options.CompressionMinSize,
+		Encode:      compress.Levels{Gzip: options.GzipLevel, Brotli: options.BrotliLevel}.Bytes,
+		Log:         e.log,
+	}, e.site(spawn.AppFacts{}))
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
+	e.supervisor.serving = func(facts spawn.AppFacts) { e.files.Use(e.site(facts)) }
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.notify.send("listening " + url)
 	e.log.Info("listening", "url", url, "pid", os.Getpid())
@@ -92,20 +105,12 @@ func (e *Engine) open() (url string, err error) {
 		return "", err
 	}
 	e.log = logging.New(e.logFile)
-	if e.options.StaticFilesDir != "" {
-		if e.public, err = static.OpenRoot(e.options.StaticFilesDir); err != nil {
-			return "", err
-		}
-	}
 	e.listener, url, err = listen(e.options)
 	return url, err
 }
 
 // close closes what open has opened, but for the listener, which its server closes.
 func (e *Engine) close() {
-	if e.public != nil {
-		e.public.Close()
-	}
 	if e.logFile != nil {
 		e.logFile.Close()
 	}
@@ -114,8 +119,8 @@ func (e *Engine) close() {
 // chain builds the way of a request through the engine, outermost first.
 func (e *Engine) chain() httpd.Handler {
 	handler := e.forward // body buffered, put in line, sent to a worker, response sent back
-	if e.public != nil {
-		handler = static.Handler(e.public, e.log, handler) // files of the public directory
+	if e.files != nil {
+		handler = e.files.Handler(handler) // files of the public directory, cached pages
 	}
 	return handler
 }

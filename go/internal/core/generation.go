@@ -17,6 +17,7 @@ type generation struct {
 	state     pool.GenerationState
 	preloader *spawn.Preloader // nil when there is none at present
 	loaded    bool             // the preloader can fork
+	facts     spawn.AppFacts   // what the app has said about itself
 	lastSpawn time.Time        // or when the app was loaded
 	idle      bool             // the preloader has been told to leave
 	workers   map[int]*worker
@@ -181,6 +182,7 @@ func (s *supervisor) promote(g *generation) {
 	s.current, s.next = g, nil
 	s.failures = 0
 	s.broken.Store(nil)
+	s.serving(g.facts)
 	s.dispatcher.Serve(g.Generation)
 	if old != nil {
 		s.log.Info("new application processes have taken over", "generation", g.Number())

@@ -31,10 +31,13 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 		return fmt.Errorf("the application gave the interim status %d as its response", c.Status)
 	}
 	x.Ctx.SetStatusCode(c.Status)
-	declared, err := copyHeaders(x, c.Headers)
+	declared, named, err := copyHeaders(x, c.Headers)
 	if err != nil {
 		c.Close()
 		return err
+	}
+	if named.header != nil {
+		return e.sendNamed(x, c, named)
 	}
 	bodiless := string(x.Method) == http.MethodHead || c.Status == http.StatusNoContent || c.Status == http.StatusNotModified
 	switch c.Kind {
@@ -46,7 +49,7 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 		if err != nil {
 			return fmt.Errorf("the file that the application gave as its body: %w", err)
 		}
-		static.SendFile(x.Ctx, file)
+		static.Send(x, file)
 	case link.FrameOffer:
 		if declared != noLength && declared != c.Length {
 			defer c.Close()
@@ -61,14 +64,15 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 }
 
 // copyHeaders hands the app's headers to fasthttp and returns the announced
-// length of the body. The Date is always the engine's: fasthttp takes none.
-func copyHeaders(x *httpd.Exchange, headers link.Headers) (int64, error) {
+// length of the body, and the file that is to be sent in its stead. The Date is
+// always the engine's: fasthttp takes none.
+func copyHeaders(x *httpd.Exchange, headers link.Headers) (declared int64, named handedOver, err error) {
 	h := &x.Ctx.Response.Header
-	declared := int64(noLength)
+	declared = noLength
 	for {
 		name, value, rest, ok := headers.Next()
 		if !ok {
-			return declared, nil
+			return declared, named, nil
 		}
 		headers = rest
 		switch len(name) {
@@ -76,7 +80,7 @@ func copyHeaders(x *httpd.Exchange, headers link.Headers) (int64, error) {
 			if bytes.EqualFold(name, headerContentLength) {
 				n, err := strconv.ParseInt(string(value), 10, 64)
 				if err != nil || n < 0 {
-					return 0, fmt.Errorf("the application gave the Content-Length %q", value)
+					return 0, named, fmt.Errorf("the application gave the Content-Length %q", value)
 				}
 				declared = n
 				continue
@@ -87,6 +91,16 @@ func copyHeaders(x *httpd.Exchange, headers link.Headers) (int64, error) {
 			}
 		case len(headerTrailer):
 			if bytes.EqualFold(name, headerTrailer) {
+				continue
+			}
+		case len(headerXSendfile):
+			if bytes.EqualFold(name, headerXSendfile) {
+				named = handedOver{headerXSendfile, string(value)}
+				continue
+			}
+		case len(headerXAccelRedirect):
+			if bytes.EqualFold(name, headerXAccelRedirect) {
+				named = handedOver{headerXAccelRedirect, string(value)}
 				continue
 			}
 		}

@@ -44,6 +44,9 @@ type supervisor struct {
 	stopping    bool
 	announced   bool
 	watch       restartWatch
+
+	// serving is told what the app has said about itself when it begins to serve.
+	serving func(spawn.AppFacts)
 }
 
 // failure is the state in which the app does not boot.
@@ -180,6 +183,7 @@ func (s *supervisor) handle(event any) {
 	switch e := event.(type) {
 	case spawn.Loaded:
 		if g := s.byPreloader(e.Preloader); g != nil {
+			g.facts = e.App
 			s.loaded(g)
 		}
 	case spawn.BootFailed:

@@ -8,32 +8,44 @@ import (
 	"testing"
 )
 
-func TestNamesThatMayBeServed(t *testing.T) {
+func TestURLPathsThatCanNameAFile(t *testing.T) {
 	for path, want := range map[string]string{
-		"/robots.txt":             "robots.txt",
-		"/a%20b.txt":              "a b.txt",
-		"/assets/app.css":         "assets/app.css",
-		"/.well-known/security":   ".well-known/security",
-		"/":                       "",
-		"/dir/":                   "",
+		"/robots.txt":             "/robots.txt",
+		"/a%20b.txt":              "/a b.txt",
+		"/assets/app.css":         "/assets/app.css",
+		"/.well-known/security":   "/.well-known/security",
+		"/%2ewell-known/security": "/.well-known/security",
+		"/":                       "/",
+		"/dir/":                   "/dir/",
+		"/%252e%252e/etc":         "/%2e%2e/etc",
+		"/v1.2/x":                 "/v1.2/x",
+		"":                        "",
 		"/../etc/passwd":          "",
+		"/..":                     "",
 		"/%2e%2e/etc/passwd":      "",
 		"/a/..%2f..%2fetc/passwd": "",
+		"/a%2fb":                  "",
 		"/a%5c..%5cb":             "",
+		"/a\\b":                   "",
 		"/a%00.txt":               "",
 		"/.env":                   "",
 		"/a/.git/config":          "",
+		"/a/.git/":                "",
+		"/.well-known":            "/.well-known",
 		"//etc/passwd":            "",
 		"/a//b":                   "",
+		"/a//":                    "",
 		"/a%2":                    "",
 		"/a%zz":                   "",
 		"*":                       "",
 		"/x/.well-known/y":        "",
-		"/%252e%252e/etc":         "%2e%2e/etc",
 	} {
-		got, ok := Name([]byte(path))
-		if ok != (want != "") || ok && got != want {
-			t.Errorf("%s maps to %q, %v", path, got, ok)
+		got, ok := locate(nil, []byte(path))
+		if ok != (want != "") || ok && string(got.path) != want {
+			t.Errorf("%s leads to %q, %v", path, got.path, ok)
+		}
+		if ok && got.directory != strings.HasSuffix(want, "/") {
+			t.Errorf("%s: directory is %v", path, got.directory)
 		}
 	}
 }
@@ -50,15 +62,11 @@ func TestOnlyRegularFilesBelowTheRootAreOpened(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(root, "fifo"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenRoot(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	r := NewRoot(root, nil)
 	for name, there := range map[string]bool{"ok.txt": true, "in.txt": true, "out.txt": false, "dir": false, "fifo": false, "none": false, "../secret": false} {
-		f, err := r.Open(name)
-		if err != nil || (f != nil) != there {
-			t.Errorf("%s: %v, %v", name, f, err)
+		f, err := r.Open(root + "/" + name)
+		if (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
 		}
 		if f != nil {
 			f.Close()
@@ -71,23 +79,7 @@ func TestOnlyRegularFilesBelowTheRootAreOpened(t *testing.T) {
 	if _, err := Regular(fifo); err == nil {
 		t.Error("a FIFO is taken as a response body")
 	}
-	if r, err := OpenRoot(filepath.Join(base, "none")); r != nil || err != nil {
-		t.Errorf("a missing directory: %v, %v", r, err)
+	if _, err := NewRoot(filepath.Join(base, "none"), nil).Open(base + "/none/x"); !missing(err) {
+		t.Errorf("a missing directory: %v", err)
 	}
-}
-
-func FuzzNameStaysBelowTheRoot(f *testing.F) {
-	for _, seed := range []string{"/a", "/../x", "/%2e%2e/x", "/a/./b", "/%2fetc", "/.well-known/../x", "/\\..\\x"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, path []byte) {
-		name, ok := Name(path)
-		if !ok {
-			return
-		}
-		clean := filepath.Clean("/root/" + name)
-		if !strings.HasPrefix(clean, "/root/") || strings.IndexByte(name, 0) >= 0 {
-			t.Errorf("%q maps to %q", path, name)
-		}
-	})
 }

@@ -1,0 +1,377 @@
+package static
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"passenger/go/internal/compress"
+	"passenger/go/internal/httpd"
+	"passenger/go/internal/link"
+)
+
+// errChanged: what was known about a file does not hold any more.
+var errChanged = errors.New("the file has changed")
+
+// What the names of response fields and their fixed values are on the wire.
+var (
+	headerLastModified    = []byte("Last-Modified")
+	headerETag            = []byte("ETag")
+	headerAcceptRanges    = []byte("Accept-Ranges")
+	headerCacheControl    = []byte("Cache-Control")
+	headerExpires         = []byte("Expires")
+	headerVary            = []byte("Vary")
+	headerContentEncoding = []byte("Content-Encoding")
+	headerContentRange    = []byte("Content-Range")
+
+	bytesUnit      = []byte("bytes")
+	acceptEncoding = []byte("Accept-Encoding")
+	// The longest time that HTTP caches are told in practice: ten years; and the
+	// last second that fits into 31 bits.
+	forever    = []byte("public, max-age=315360000, immutable")
+	endOfTimes = []byte("Thu, 31 Dec 2037 23:55:55 GMT")
+)
+
+// answer sends the content of an entry, or what the conditions of the request
+// make of it. file, if not nil, is the original, opened; it is taken over.
+// Neither done nor an error: the file has changed.
+func (f *Files) answer(x *httpd.Exchange, e *entry, file *File, root *Root) (done bool, err error) {
+	conditions := conditionsOf(x)
+	send := &e.form
+	varies := e.varies(&f.options)
+	if varies || e.codable {
+		if chosen := f.negotiate(x, e, root, conditions.ranges != nil); chosen != nil {
+			send = chosen
+		}
+		varies = varies || e.hasTwin()
+	}
+	if send.body == nil && (file == nil || send != &e.form) {
+		if file != nil {
+			file.Close()
+		}
+		name := e.name
+		if send != &e.form {
+			name = send.twinName()
+		}
+		if file, err = f.reopen(root, name, send.identity); err != nil {
+			f.store.remove(e)
+			return false, ignoreChanged(err)
+		}
+	}
+
+	ctx := x.Ctx
+	h := &ctx.Response.Header
+	if varies {
+		h.AddBytesKV(headerVary, acceptEncoding)
+	}
+	if e.digested {
+		h.AddBytesKV(headerCacheControl, forever)
+		h.AddBytesKV(headerExpires, endOfTimes)
+	}
+	content := content{contentType: e.contentType, validators: send.validators, size: send.size, body: send.body, file: file}
+	if send.coding != compress.Identity {
+		h.AddBytesKV(headerContentEncoding, codingNames[send.coding])
+		content.size = int64(len(send.body))
+		if send.body == nil {
+			content.size = file.size
+		}
+		content.indivisible = true
+	} else if e.borrowed {
+		content.borrowed = true
+	}
+	content.deliver(x, &conditions)
+	return true, nil
+}
+
+var codingNames = [codings][]byte{
+	compress.Gzip: []byte(compress.Gzip.String()), compress.Brotli: []byte(compress.Brotli.String()), compress.Zstd: []byte(compress.Zstd.String()),
+}
+
+// reopen opens a file that has been looked at before.
+func (f *Files) reopen(root *Root, name string, id identity) (*File, error) {
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if file.identity != id {
+		file.Close()
+		return nil, errChanged
+	}
+	thaw, err := file.freeze(time.Now())
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	thaw()
+	return file, nil
+}
+
+func ignoreChanged(err error) error {
+	if errors.Is(err, errChanged) || missing(err) {
+		return nil
+	}
+	return err
+}
+
+// negotiate chooses the encoded form for a request; nil: the content as it is.
+// Who asks for a part gets it of that, since a part of an encoded form is of
+// little use.
+func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *form {
+	field, ok := x.Field(link.KeyHTTPAcceptEncoding)
+	if !ok {
+		return nil
+	}
+	accept := compress.Accepted(field, true)
+	if part && accept.Q(compress.Identity) > 0 {
+		return nil
+	}
+	f.probe(e, root)
+	for {
+		available := compress.Set(0).With(compress.Identity)
+		for c := compress.Gzip; c < codings; c++ {
+			if form := e.forms[c].Load(); form != nil && form.twin != nil {
+				available = available.With(c)
+			}
+		}
+		c, ok := accept.Choose(available)
+		if !ok || c == compress.Identity {
+			break
+		}
+		form := e.forms[c].Load()
+		if form != nil && f.current(form) {
+			return form
+		}
+		e.forms[c].CompareAndSwap(form, nil)
+	}
+	if !e.made(&f.options) {
+		return nil
+	}
+	available := compress.Set(0).With(compress.Identity).With(compress.Gzip).With(compress.Brotli)
+	for {
+		c, ok := accept.Choose(available)
+		if !ok || c == compress.Identity {
+			return nil
+		}
+		if form := f.encoded(e, c, root); form != nil {
+			return form
+		}
+		available &^= compress.Set(0).With(c)
+	}
+}
+
+// current reports whether a precompressed file is still the one that is known.
+func (f *Files) current(form *form) bool {
+	if form.twin == nil {
+		return true
+	}
+	var st unix.Stat_t
+	return statRegular(form.twin, &st) && identify(&st) == form.identity
+}
+
+// probe looks for precompressed files beside the original. One that is older
+// than the original belongs to an earlier content.
+func (f *Files) probe(e *entry, root *Root) {
+	now := time.Now()
+	last := e.probed.Load()
+	if now.UnixNano()-last < int64(probeInterval) || !e.probed.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	for _, c := range []compress.Coding{compress.Brotli, compress.Zstd, compress.Gzip} {
+		known := e.forms[c].Load()
+		twin := append([]byte(e.name+c.Suffix()), 0)
+		var st unix.Stat_t
+		if !statRegular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified {
+			if known != nil && known.twin != nil {
+				e.forms[c].CompareAndSwap(known, nil)
+			}
+			continue
+		}
+		if known != nil && known.twin != nil && known.identity == identify(&st) {
+			continue
+		}
+		if form := f.readTwin(e, twin, c, root, now); form != nil {
+			e.forms[c].Store(form)
+		}
+	}
+}
+
+// readTwin makes a form of a precompressed file; nil if it cannot be used now.
+func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, now time.Time) *form {
+	name := string(twin[:len(twin)-1])
+	file, err := root.Open(name)
+	if err != nil {
+		f.grumble.about(name, err)
+		return nil
+	}
+	defer file.Close()
+	thaw, err := file.freeze(now)
+	if err != nil {
+		return nil
+	}
+	defer thaw()
+	if err := file.refresh(); err != nil {
+		f.grumble.about(name, err)
+		return nil
+	}
+	form := &form{coding: c, twin: twin, identity: file.identity}
+	if e.digested {
+		form.validators = e.validators
+	} else {
+		form.validators = file.identity.validators(now, "-"+c.String())
+		form.seconds, form.date = e.seconds, e.date
+	}
+	if file.size <= keepMax && file.settled(now) && f.store.grow(e, file.size) {
+		form.body = make([]byte, file.size)
+		if _, err := file.ReadAt(form.body, 0); err != nil {
+			f.grumble.about(name, err)
+			return nil
+		}
+	}
+	return form
+}
+
+// encoded is the content in a coding, made when it is first asked for. While
+// another request makes it, this one does without.
+func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
+	if known := e.forms[c].Load(); known != nil {
+		return known
+	}
+	if e.vain.Load()&(1<<c) != 0 || !e.making.TryLock() {
+		return nil
+	}
+	defer e.making.Unlock()
+	content := e.body
+	if content == nil {
+		file, err := f.reopen(root, e.name, e.identity)
+		if err != nil {
+			return nil // answer finds out why
+		}
+		defer file.Close()
+		content = make([]byte, e.size)
+		if _, err := file.ReadAt(content, 0); err != nil || file.unchanged() != nil {
+			return nil
+		}
+	}
+	body, err := f.options.Encode(nil, content, c)
+	if err != nil {
+		f.options.Log.Error("a static file cannot be compressed", "file", e.name, "coding", c.String(), "error", err)
+	}
+	if err != nil || len(body) >= len(content) || !f.store.grow(e, int64(cap(body))) {
+		e.vain.Or(1 << c)
+		return nil
+	}
+	made := &form{coding: c, body: body, validators: e.validators.weak()}
+	e.forms[c].Store(made)
+	return made
+}
+
+// content is what is sent: bytes in memory, or an open file, with what clients
+// may ask about it.
+type content struct {
+	contentType string // "": the response has one
+	validators
+	announced   bool // the response has the validators
+	size        int64
+	body        []byte
+	file        *File // if body is nil
+	borrowed    bool  // body is the response's own buffer
+	indivisible bool  // no ranges are given
+}
+
+// deliver answers with the content, part of it, or by status alone (RFC 9110
+// §13.2.2). It takes over the file.
+func (c *content) deliver(x *httpd.Exchange, conditions *conditions) {
+	ctx := x.Ctx
+	h := &ctx.Response.Header
+	if !c.announced {
+		if c.date != nil {
+			h.AddBytesKV(headerLastModified, c.date)
+		}
+		if c.etag != nil {
+			h.AddBytesKV(headerETag, c.etag)
+		}
+	}
+	if status := conditions.status(c.validators); status != http.StatusOK {
+		c.close()
+		h.SetContentType("")
+		ctx.SetStatusCode(status)
+		return
+	}
+	if c.contentType != "" {
+		h.SetContentType(c.contentType)
+	}
+	if c.indivisible {
+		c.whole(x)
+		return
+	}
+	h.AddBytesKV(headerAcceptRanges, bytesUnit)
+	if conditions.ranges == nil || string(x.Method) != http.MethodGet || !conditions.wantsRange(c.validators, time.Now()) {
+		c.whole(x)
+		return
+	}
+	spans, ok := parseRanges(conditions.ranges, c.size, nil)
+	switch {
+	case !ok:
+		c.whole(x)
+	case len(spans) == 0:
+		c.close()
+		h.SetContentType("")
+		h.AddBytesKV(headerContentRange, appendUnsatisfied(nil, c.size))
+		ctx.SetStatusCode(http.StatusRequestedRangeNotSatisfiable)
+	case len(spans) == 1:
+		h.AddBytesKV(headerContentRange, appendContentRange(nil, spans[0], c.size))
+		ctx.SetStatusCode(http.StatusPartialContent)
+		c.part(x, spans[0])
+	default:
+		ctx.SetStatusCode(http.StatusPartialContent)
+		c.parts(x, spans)
+	}
+}
+
+func (c *content) whole(x *httpd.Exchange) {
+	switch {
+	case c.borrowed:
+		x.Ctx.Response.SwapBody(c.body)
+	case c.body != nil:
+		x.Ctx.Response.SetBodyRaw(c.body)
+	default:
+		c.part(x, span{0, c.size})
+	}
+}
+
+func (c *content) part(x *httpd.Exchange, s span) {
+	switch {
+	case c.body != nil:
+		x.Ctx.Response.SetBodyRaw(c.body[s.start : s.start+s.length])
+	case s.length == 0:
+		c.close()
+		x.Ctx.Response.SetBodyRaw(nil)
+	default:
+		x.Ctx.Response.ImmediateHeaderFlush = true
+		x.Ctx.Response.SetBodyStream(&fileBody{c.file, x.Conn, s}, int(s.length))
+	}
+}
+
+func (c *content) parts(x *httpd.Exchange, spans []span) {
+	partType := []byte(c.contentType)
+	if c.contentType == "" {
+		partType = x.Ctx.Response.Header.ContentType()
+	}
+	var source io.ReaderAt = c.file
+	if c.body != nil {
+		source = bytes.NewReader(c.body)
+	}
+	body, length, mediaType := newMultipart(source, c.file, c.size, spans, partType)
+	x.Ctx.Response.Header.SetContentType(mediaType)
+	x.Ctx.Response.SetBodyStream(body, int(length))
+}
+
+func (c *content) close() {
+	if c.file != nil {
+		c.file.Close()
+	}
+}

@@ -1,0 +1,132 @@
+package static
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root is a directory whose files are served. It is named, not held: it may
+// come into being later, and be replaced by another one.
+type Root struct {
+	dir     string
+	outside Dirs // where links may lead to
+}
+
+// NewRoot describes the directory at an absolute path. Links in it may lead
+// anywhere below it, and below the directories in outside.
+func NewRoot(dir string, outside []string) *Root {
+	return &Root{dir: strings.TrimRight(filepath.Clean(dir), "/"), outside: RealDirs(outside)}
+}
+
+// Dirs are the real paths of directories from which files may be sent.
+type Dirs []string
+
+// RealDirs resolves the links in the paths of directories; those that are not
+// there are left out.
+func RealDirs(paths []string) Dirs {
+	var dirs Dirs
+	for _, path := range paths {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, real)
+		}
+	}
+	return dirs
+}
+
+// Open opens the regular file at an absolute path, if it lies in one of the
+// directories, links resolved; ErrOutside if not.
+func (d Dirs) Open(path string) (*File, error) {
+	handle, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return openHandle(handle, path, d.contain)
+}
+
+func (d Dirs) contain(real string) bool {
+	for _, dir := range d {
+		if strings.HasPrefix(real, dir) && (len(dir) == len(real) || dir == "/" || real[len(dir)] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+// ErrOutside: a file lies in none of the directories from which files are sent.
+var ErrOutside = errors.New("it lies outside the directories that may be served")
+
+// Open opens the regular file at an absolute path below the root. The kernel
+// looks it up and keeps below the root; where it would not, the file itself is
+// asked where it lies.
+func (r *Root) Open(name string) (*File, error) {
+	handle, beneath, err := r.handle(name)
+	if err != nil {
+		return nil, err
+	}
+	if beneath {
+		return openHandle(handle, name, nil)
+	}
+	return openHandle(handle, name, func(real string) bool {
+		dir, err := filepath.EvalSymlinks(r.dir)
+		return err == nil && Dirs{dir}.contain(real) || r.outside.contain(real)
+	})
+}
+
+// openHandle opens the file that a handle stands for, and closes the handle.
+// Nothing but a regular file is ever opened: until its kind is known there is
+// only the handle, which neither reads nor blocks (O_PATH). allowed, if not
+// nil, is asked about the file's real path.
+func openHandle(handle int, name string, allowed func(real string) bool) (*File, error) {
+	defer unix.Close(handle)
+	var st unix.Stat_t
+	if err := unix.Fstat(handle, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, &os.PathError{Op: "open", Path: name, Err: unix.ENOENT}
+	}
+	self := "/proc/self/fd/" + strconv.Itoa(handle)
+	if allowed != nil {
+		real, err := os.Readlink(self)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		if !allowed(real) {
+			return nil, &os.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w: %s", ErrOutside, real)}
+		}
+	}
+	fd, err := unix.Open(self, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &File{fd, name, identify(&st)}, nil
+}
+
+// handle finds the file; beneath says that the kernel vouches for where it lies.
+func (r *Root) handle(name string) (fd int, beneath bool, err error) {
+	dir, err := unix.Open(r.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, false, &os.PathError{Op: "open", Path: r.dir, Err: err}
+	}
+	defer unix.Close(dir)
+	relative := strings.TrimLeft(strings.TrimPrefix(name, r.dir), "/")
+	fd, err = unix.Openat2(dir, relative, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch err {
+	case nil:
+		return fd, true, nil
+	case unix.EXDEV, unix.ENOSYS, unix.EPERM: // a link that leads out; an older kernel; a sandbox
+		if fd, err = unix.Openat(dir, relative, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+			return fd, false, nil
+		}
+	}
+	return -1, false, &os.PathError{Op: "open", Path: name, Err: err}
+}
