@@ -13,6 +13,7 @@ require_relative "redaction"
 require_relative "boot_error"
 require_relative "fork_safety"
 require_relative "app_loader"
+require_relative "app_facts"
 require_relative "worker"
 
 module PhusionPassenger
@@ -127,7 +128,7 @@ module PhusionPassenger
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
       hello = receive_hello or exit
       load(hello)
-      @control.post("loaded", "pid" => Process.pid)
+      @control.post("loaded", { "pid" => Process.pid, **@facts })
       serve
       exit
     rescue Native::Disconnected
@@ -168,6 +169,7 @@ module PhusionPassenger
       App.app = @app
       ignore_interrupts # again: the application may have trapped them
       load_libraries
+      @facts = AppFacts.new.fields
       settle_memory
     rescue Exception => e # rubocop:disable Lint/RescueException -- exit, syntax errors and all
       report_boot_error(e)
