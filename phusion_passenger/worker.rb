@@ -104,7 +104,13 @@ module PhusionPassenger
         "rack.multiprocess" => @settings.capacity > @streams.size,
         "rack.run_once" => false,
         # Taking over the connection is not offered yet; Slot#respond refuses the response header rack.hijack.
-        "rack.hijack?" => false
+        "rack.hijack?" => false,
+        # For code of the application that asks how files are sent: the engine understands this response header.
+        "HTTP_X_SENDFILE_TYPE" => "X-Sendfile",
+        # Rack::Sendfile asks this entry first, and "" tells it to do nothing: a body that names a file (to_path) is opened
+        # by the worker, which is better than a path that the engine opens later. The body may delete its file when it is
+        # closed, and may name any file that this process can read.
+        "sendfile.type" => ""
       }
       entries["rack.version"] = [1, 3].freeze if Rack.release.to_i < 3
       entries

@@ -69,6 +69,10 @@ RSpec.describe "the Rack environment" do
                              "rack.run_once" => false)
     end
 
+    it "says that the server sends files, and leaves files that bodies name to it" do
+      expect(env).to include("HTTP_X_SENDFILE_TYPE" => "X-Sendfile", "sendfile.type" => "")
+    end
+
     it "has the streams of Rack" do
       expect(env["classes"]).to include("rack.errors")
       body = server.post("/env", "x", "Content-Type" => "text/plain").json
@@ -169,6 +173,12 @@ RSpec.describe "the Rack environment" do
       described = env("/", "Proxy" => "http://evil.example", "X-Proxy" => "a", "Proxy-Authorization" => "b")
       expect(described.keys).not_to include("HTTP_PROXY")
       expect(described).to include("HTTP_X_PROXY" => "a", "HTTP_PROXY_AUTHORIZATION" => "b")
+    end
+
+    it "drops what would tell Rack::Sendfile how the server sends files: that is not the client's to say" do
+      described = env("/", "X-Sendfile-Type" => "X-Accel-Redirect", "X-Accel-Mapping" => "/etc/=/files/", "X-Sendfile-Other" => "a")
+      expect(described).to include("HTTP_X_SENDFILE_TYPE" => "X-Sendfile", "HTTP_X_SENDFILE_OTHER" => "a")
+      expect(described.keys).not_to include("HTTP_X_ACCEL_MAPPING")
     end
 
     it "joins repeated headers with a comma" do

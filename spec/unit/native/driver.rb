@@ -45,7 +45,8 @@ class SlotDriver
   TEMPLATE = {
     "SCRIPT_NAME" => "", "SERVER_SOFTWARE" => "test", "rack.version" => [1, 3], "rack.errors" => StringIO.new,
     "rack.input" => PhusionPassenger::NullInput.new, "rack.url_scheme" => "http", "rack.multithread" => false,
-    "rack.multiprocess" => true, "rack.run_once" => false, "rack.hijack?" => false
+    "rack.multiprocess" => true, "rack.run_once" => false, "rack.hijack?" => false,
+    "HTTP_X_SENDFILE_TYPE" => "X-Sendfile", "sendfile.type" => ""
   }.freeze
 
   attr_reader :slots, :queue
