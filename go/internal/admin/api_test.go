@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -160,11 +161,11 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 	if err := os.Chmod(registry, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	purged := false
-	s := start(t, registry, func(o *Options) { o.Purge = func(Purge) (int, error) { purged = true; return 1, nil } })
+	var purged atomic.Bool
+	s := start(t, registry, func(o *Options) { o.Purge = func(Purge) (int, error) { purged.Store(true); return 1, nil } })
 	defer s.stop()
 	for uid, want := range map[uint32]string{0: "answer: 200 ", 65534: "answer: 403 "} {
-		purged = false
+		purged.Store(false)
 		// The test program lies where only root gets; this link leads past that.
 		child := exec.Command("/proc/self/exe")
 		child.Env = append(os.Environ(), helperVariable+"="+s.Dir())
@@ -174,8 +175,8 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 		if err != nil || !strings.Contains(string(output), want) {
 			t.Errorf("uid %d: %v\n%s", uid, err, output)
 		}
-		if purged != (uid == 0) {
-			t.Errorf("uid %d: purged %v", uid, purged)
+		if purged.Load() != (uid == 0) {
+			t.Errorf("uid %d: purged %v", uid, purged.Load())
 		}
 	}
 }

@@ -41,6 +41,7 @@ type Engine struct {
 	files      *static.Files
 	calls      sync.Pool
 	notify     *notifier
+	admin      administration
 
 	sendfileDirs static.Dirs
 
@@ -91,6 +92,12 @@ func Start(options config.Options) (*Engine, error) {
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
 	e.supervisor.serving = func(facts spawn.AppFacts) { e.files.Use(e.site(facts)) }
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
+	if err := e.startAdmin(url); err != nil {
+		err = errors.Join(err, e.listener.Close()) // nobody serves it yet
+		e.close()
+		e.notify.close()
+		return nil, err
+	}
 	e.notify.send("listening " + url)
 	e.log.Info("listening", "url", url, "pid", os.Getpid())
 	e.supervisor.start()
@@ -205,6 +212,7 @@ func (e *Engine) serve() {
 	e.log.Info("shutting down", "deadline", e.options.ShutdownTimeout)
 	e.drain()
 	<-accepting
+	e.stopAdmin()
 	if e.options.SocketFile != "" {
 		// Closing the listener has unlinked it; what is gone is no error.
 		if err := os.Remove(e.options.SocketFile); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -166,6 +166,7 @@ func (s *supervisor) workerReady(w *worker, pid int) {
 	}
 	w.seat.Ready()
 	s.failures = 0
+	s.noteReady(w.generation.Number())
 	s.log.Info("application process ready", "worker", pid, "generation", w.generation.Number())
 	if g := w.generation; g == s.next {
 		s.promote(g)
@@ -287,6 +288,7 @@ func (s *supervisor) workerGone(w *worker) {
 			s.bootFailed(g, reason)
 		} else {
 			s.failures++
+			s.noteFailure(g.Number(), reason)
 			s.log.Error("application process could not start", "generation", g.Number(), "error", reason)
 			time.AfterFunc(bootBackoff.After(s.failures), func() { s.post(pressureFelt{}) })
 		}
@@ -351,6 +353,7 @@ func (s *supervisor) dropIdlePreloader() {
 // bootFailed: g will never serve, or cannot replace its workers.
 func (s *supervisor) bootFailed(g *generation, err *dispatch.BootError) {
 	s.log.Error("the application could not be started", "error_id", err.ID, "class", err.Class, "message", err.Message)
+	s.noteFailure(g.Number(), err)
 	if g.deadline != nil {
 		g.deadline.Stop()
 	}
@@ -382,6 +385,7 @@ func (s *supervisor) bootFailed(g *generation, err *dispatch.BootError) {
 // noBoot tells every client why, and tries again later.
 func (s *supervisor) noBoot(err *dispatch.BootError) {
 	s.failures++
+	s.noteFailure(s.generations, err)
 	s.broken.Store(&failure{err: err, at: time.Now()})
 	s.dispatcher.Refuse(err)
 	s.notify.send("boot_error " + err.ID)

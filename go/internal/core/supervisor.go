@@ -39,6 +39,7 @@ type supervisor struct {
 	generations int
 	spawned     int
 	failures    int // boots in a row that came to nothing
+	lastFailure *BootFailure
 	retry       *time.Timer
 	restartNext bool // a restart was asked for while another was under way
 	stopping    bool
@@ -251,6 +252,8 @@ func (s *supervisor) handle(event any) {
 		s.killAll(e.generation, "did not finish its requests before the deadline")
 	case closed:
 		delete(s.draining, e.generation)
+	case statusWanted:
+		e.reply <- s.snapshot()
 	case stopWanted:
 		s.stopAll()
 	case stopExpired:

@@ -107,6 +107,7 @@ func (s *Scoreboard) Vacate(i int) {
 	atomic.StoreUint32(&r.state, uint32(SlotVacant))
 	atomic.StoreUint32(&r.pid, 0)
 	atomic.StoreUint64(&r.requestID, 0)
+	atomic.StoreUint64(&r.finished, 0)
 }
 
 // HighestSequence is the highest sequence number that any slot has taken.
