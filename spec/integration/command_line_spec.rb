@@ -54,6 +54,22 @@ RSpec.describe "passenger start on the command line" do
       expect(passenger("start", "--max-pool-size", "0")).to be_one_line_error.naming("--max-pool-size")
     end
 
+    it "when a pattern of assets is no regular expression" do
+      expect(passenger("start", *here, "--asset-patterns", "^/ok$", "--asset-patterns", "^{assets}/(?=x)"))
+        .to be_one_line_error.naming("asset_patterns").naming("^{assets}/(?=x)")
+    end
+
+    it "when a mapping of X-Accel-Redirect lacks its directory or its prefix" do
+      %w[/srv/files srv/files=/files /srv/files=files].each do |mapping|
+        expect(passenger("start", *here, "--x-accel-mappings", mapping)).to be_one_line_error.naming("x_accel_mappings").naming(mapping)
+      end
+    end
+
+    it "when a size or a level is out of its limits" do
+      expect(passenger("start", "--static-cache-size", "64M")).to be_one_line_error.naming("--static-cache-size").naming("megabytes")
+      expect(passenger("start", "--gzip-level", "10")).to be_one_line_error.naming("--gzip-level").naming("1 to 9")
+    end
+
     it "when a variable's value is none" do
       expect(passenger("start", environment: { "PASSENGER_MAX_POOL_SIZE" => "many" }))
         .to be_one_line_error.naming("PASSENGER_MAX_POOL_SIZE").naming("many")
@@ -117,6 +133,26 @@ RSpec.describe "passenger start on the command line" do
       RUBY
       server = start_server(directory, environment: { "RACK_ENV" => "test" }, max_pool_size: 1)
       expect(server.get("/").body).to eq('["test", "test"]')
+      server.stop
+    end
+
+    it "with the switches and lists for files, compression and caches" do
+      server = start_server(directory, max_pool_size: 1, environment: {
+        "PASSENGER_ASSET_PATTERNS" => "^/a/ ^/b/", "PASSENGER_STATIC_SYMLINK_DIRS" => "/srv/a:/srv/b", "PASSENGER_PAGE_CACHING" => "no",
+        "PASSENGER_TURBOCACHE_SIZE" => "1", "PASSENGER_X_ACCEL_MAPPINGS" => "/srv/a=/a /srv/b=/b", "PASSENGER_COMPRESSION" => "off"
+      })
+      expect(server.get("/").body).to eq("hello")
+      server.stop
+    end
+
+    it "with Passenger's switch for turning the response cache off" do
+      port = Harness::Server.free_port
+      command = Harness::PassengerServer.command("start", "--address", "127.0.0.1", "--port", port, "--disable-turbocaching",
+                                                 "--sendfile-dirs", "/srv/a", "--sendfile-dirs", "files")
+      server = Harness::Server.new(command, address: ["127.0.0.1", port], directory: directory, name: "passenger")
+      started << server
+      server.start
+      expect(server.get("/").body).to eq("hello")
       server.stop
     end
 
