@@ -51,7 +51,8 @@ type Conn struct {
 	readingBody   bool
 	framing       int64 // bytes of chunk framing that may still come; only while a chunked body is read
 	writeDeadline time.Time
-	readDeadline  time.Time
+	readDeadline  time.Time // while a body is read
+	idleDeadline  time.Time // else; zero if it is not known
 }
 
 func newConn(c net.Conn, owner *connections) (*Conn, error) {
@@ -106,7 +107,7 @@ var errFraming = errors.New("the chunked request body has more framing than cont
 
 // beginBody and endBody bracket the time in which Read belongs to a body.
 func (c *Conn) beginBody(chunked bool) {
-	c.readingBody, c.readDeadline = true, time.Time{}
+	c.readingBody, c.readDeadline, c.idleDeadline = true, time.Time{}, time.Time{}
 	c.framing = math.MaxInt64
 	if chunked {
 		c.framing = framingSum

@@ -3,6 +3,7 @@ package httpd
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,7 +19,8 @@ type connections struct {
 
 	mu      sync.Mutex
 	open    map[*Conn]struct{}
-	closing time.Time // read deadline of connections without a request; zero before shutdown
+	closing time.Time   // read deadline of connections without a request; zero before shutdown
+	ending  atomic.Bool // closing is set
 }
 
 // Accept wraps the next connection.
@@ -44,6 +46,7 @@ func (l *connections) shutdown() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closing = time.Now().Add(headGrace)
+	l.ending.Store(true)
 	for c := range l.open {
 		if !c.serving.Load() {
 			// A connection that is closed at this moment needs no deadline.
@@ -61,9 +64,18 @@ func (l *connections) deadline(t time.Time) time.Time {
 	return t
 }
 
+// deadlineTolerance is how much later than asked for a connection may be ended
+// for the time that a request takes to come: setting a deadline costs more than
+// a small read.
+const deadlineTolerance = 20 * time.Second
+
 // SetReadDeadline is called before each request; during a shutdown no
 // deadline is later than the shutdown's.
 func (c *Conn) SetReadDeadline(t time.Time) error {
+	if later := c.idleDeadline.Sub(t); later > -deadlineSlack && later < deadlineTolerance && !t.IsZero() && !c.owner.ending.Load() {
+		return nil
+	}
+	c.idleDeadline = t
 	return c.Conn.SetReadDeadline(c.owner.deadline(t))
 }
 

@@ -169,7 +169,7 @@ func (f *Files) current(form *form) bool {
 		return true
 	}
 	var st unix.Stat_t
-	return statRegular(form.twin, &st) && identify(&st) == form.identity
+	return f.stats.regular(form.twin, &st) && identify(&st) == form.identity
 }
 
 // probe looks for precompressed files beside the original. One that is older
@@ -184,7 +184,7 @@ func (f *Files) probe(e *entry, root *Root) {
 		known := e.forms[c].Load()
 		twin := append([]byte(e.name+c.Suffix()), 0)
 		var st unix.Stat_t
-		if !statRegular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified {
+		if !f.stats.regular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified {
 			if known != nil && known.twin != nil {
 				e.forms[c].CompareAndSwap(known, nil)
 			}

@@ -9,9 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -48,11 +46,12 @@ type Files struct {
 	store   *store
 	lookups sync.Pool
 	grumble *grumbler
+	stats   stats
 }
 
 // New makes the service for a site.
 func New(o Options, site *Site) *Files {
-	f := &Files{options: o, store: newStore(o.CacheSize), grumble: newGrumbler(o.Log)}
+	f := &Files{options: o, store: newStore(o.CacheSize), grumble: newGrumbler(o.Log), stats: stats{quick: allLocal()}}
 	f.lookups.New = func() any { return new(lookup) }
 	f.site.Store(site)
 	return f
@@ -110,7 +109,7 @@ func (f *Files) find(x *httpd.Exchange, l *lookup) bool {
 	l.candidates = site.candidates(l.candidates, p)
 	for _, c := range l.candidates {
 		l.name = append(c.appendName(l.name[:0], p), 0)
-		if !l.stat() {
+		if !f.stats.regular(l.name, &l.st) {
 			continue
 		}
 		// A file that changes between two looks at it is looked at again.
@@ -130,17 +129,6 @@ func (f *Files) find(x *httpd.Exchange, l *lookup) bool {
 		}
 	}
 	return false
-}
-
-// stat looks at the file; false unless it is a regular one.
-func (l *lookup) stat() bool { return statRegular(l.name, &l.st) }
-
-// statRegular looks at the file of a name that ends in NUL.
-func statRegular(name []byte, st *unix.Stat_t) bool {
-	dir := unix.AT_FDCWD
-	_, _, errno := syscall.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dir),
-		uintptr(unsafe.Pointer(unsafe.SliceData(name))), uintptr(unsafe.Pointer(st)), 0, 0, 0)
-	return errno == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 func missing(err error) bool {
