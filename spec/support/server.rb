@@ -10,7 +10,7 @@ module Harness
     SHUTDOWN_SECONDS = 35
     TAIL_LINES = 60
 
-    attr_reader :pid, :directory, :name, :argv, :environment
+    attr_reader :pid, :directory, :name, :argv, :environment, :registry
 
     @running = []
     class << self
@@ -20,8 +20,10 @@ module Harness
     def initialize(argv, directory:, environment: {}, name: File.basename(argv.first))
       @argv = argv
       @directory = directory
-      @environment = environment
       @name = name
+      @own_registry = !environment.key?("PASSENGER_INSTANCE_REGISTRY_DIR")
+      @registry = environment.fetch("PASSENGER_INSTANCE_REGISTRY_DIR") { Suite.new_directory("#{name}-instances") }
+      @environment = { "PASSENGER_INSTANCE_REGISTRY_DIR" => @registry, **environment }
     end
 
     def start
@@ -59,6 +61,7 @@ module Harness
       deadline = Deadline.new(within)
       @waiter.join(deadline.left) or fail!("#{name} did not end within #{within} s")
       Command.running.delete(self)
+      forget_instances if @waiter.value.signaled?
       @waiter.value
     end
 
@@ -81,6 +84,12 @@ module Harness
       end
       @waiter&.join(5)
       Command.running.delete(self)
+      forget_instances
+    end
+
+    # A server that is killed can't remove its instance directory, and there is no next server in a registry of its own.
+    def forget_instances
+      FileUtils.rm_rf(Dir.glob(File.join(registry, "*"))) if @own_registry
     end
 
     def fail!(message)
@@ -169,6 +178,7 @@ module Harness
       Harness.eventually(-> { "end of #{left.call.map { |member| ProcFS.describe(member) }}" }, within: 3) { left.call.empty? }
       fail!("#{name} still listens on #{address} after its end") if reachable?
       fail!("#{name} left its socket #{address}") if address.is_a?(String) && File.exist?(address)
+      fail!("#{name} left #{Dir.children(registry)} in #{registry}") if @own_registry && !Dir.empty?(registry)
     end
   end
 
