@@ -48,6 +48,7 @@ type Conn struct {
 	remoteAddr, remotePort string
 	localAddr, localPort   string
 
+	gatherer      gatherer
 	readingBody   bool
 	framing       int64 // bytes of chunk framing that may still come; only while a chunked body is read
 	writeDeadline time.Time
@@ -133,6 +134,12 @@ func (c *Conn) extendWrite() error {
 
 // Write sends p, giving the client time as long as it takes something.
 func (c *Conn) Write(p []byte) (int, error) {
+	// A full buffer is about to be used again; what is not full is flushed
+	// because the body comes next, which takes it along.
+	if c.gatherer.body != nil && len(p) < writeBuffer {
+		c.gatherer.head = p
+		return len(p), nil
+	}
 	written := 0
 	for {
 		if err := c.extendWrite(); err != nil {

@@ -22,6 +22,9 @@ type rawIO struct {
 	readOnce  func(fd uintptr) bool
 	writeOnce func(fd uintptr) bool
 	in, out   transfer
+
+	vector      [2]syscall.Iovec
+	writeVector func(fd uintptr) bool
 }
 
 type transfer struct {
@@ -42,6 +45,7 @@ func newRawIO(c net.Conn) (*rawIO, error) {
 	r := &rawIO{conn: conn}
 	r.readOnce = func(fd uintptr) bool { return r.in.try(syscall.SYS_READ, fd) }
 	r.writeOnce = func(fd uintptr) bool { return r.out.try(syscall.SYS_WRITE, fd) }
+	r.writeVector = r.tryVector
 	return r, nil
 }
 

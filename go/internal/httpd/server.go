@@ -100,6 +100,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.reject(ctx, err)
 	} else {
 		s.handler(x)
+		x.gather()
 	}
 	x.Ctx, x.Conn = nil, nil
 	s.exchanges.Put(x)
