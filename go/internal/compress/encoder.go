@@ -39,7 +39,10 @@ var idle struct {
 // encoder is a reusable encoder with the place its output goes to.
 type encoder struct {
 	Writer
-	sink   sink
+	// sink is an object of its own so that there is no cycle: at its highest
+	// levels the brotli writer has goroutines that end when it is finalized,
+	// and nothing on a cycle is.
+	sink   *sink
 	gzip   *gzip.Writer
 	brotli *brotli.Writer
 	home   *sync.Pool
@@ -70,11 +73,11 @@ func (l Levels) encoder(c Coding, size int) (*encoder, error) {
 		}
 		home := &idle.gzip[l.Gzip]
 		if e, ok := home.Get().(*encoder); ok {
-			e.gzip.Reset(&e.sink)
+			e.gzip.Reset(e.sink)
 			return e, nil
 		}
-		e := &encoder{home: home}
-		w, err := gzip.NewWriterLevel(&e.sink, l.Gzip)
+		e := &encoder{home: home, sink: new(sink)}
+		w, err := gzip.NewWriterLevel(e.sink, l.Gzip)
 		if err != nil {
 			return nil, fmt.Errorf("compress: %w", err)
 		}
@@ -86,11 +89,11 @@ func (l Levels) encoder(c Coding, size int) (*encoder, error) {
 		}
 		home := &idle.brotli[l.Brotli]
 		if e, ok := home.Get().(*encoder); ok {
-			e.brotli.ResetWithSizeHint(&e.sink, uint(size))
+			e.brotli.ResetWithSizeHint(e.sink, uint(size))
 			return e, nil
 		}
-		e := &encoder{home: home}
-		w, err := brotli.NewWriterOptions(&e.sink, l.Brotli, brotli.WriterOptions{LGWin: brotliWindow, SizeHint: uint(size)})
+		e := &encoder{home: home, sink: new(sink)}
+		w, err := brotli.NewWriterOptions(e.sink, l.Brotli, brotli.WriterOptions{LGWin: brotliWindow, SizeHint: uint(size)})
 		if err != nil {
 			return nil, fmt.Errorf("compress: %w", err)
 		}
@@ -102,7 +105,7 @@ func (l Levels) encoder(c Coding, size int) (*encoder, error) {
 
 // release gives the encoder back, in whatever state it is.
 func (e *encoder) release() {
-	e.sink = sink{}
+	*e.sink = sink{}
 	e.home.Put(e)
 }
 

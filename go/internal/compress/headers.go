@@ -145,7 +145,7 @@ func weaken(h *fasthttp.ResponseHeader) {
 			continue
 		}
 		if value = trim(value); len(value) > 0 && value[0] == '"' {
-			h.SetBytesKV(bytes.Clone(name), append([]byte("W/"), value...))
+			h.SetBytesKV(name, append([]byte("W/"), value...))
 		}
 		return
 	}

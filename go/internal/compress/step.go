@@ -42,13 +42,7 @@ type fileBody interface{ FileBody() }
 // Handler compresses what next answers, where that is allowed and of use (see
 // docs/compression.md). Body streams must be Detachers to be compressed.
 func Handler(o Options, next httpd.Handler) httpd.Handler {
-	s := &step{Options: o}
-	s.pieces.New = func() any { b := make([]byte, pieceSize); return &b }
-	s.buffers.New = func() any { return new([]byte) }
-	return func(x *httpd.Exchange) {
-		next(x)
-		s.response(x)
-	}
+	return newStep(o).handler(next)
 }
 
 type step struct {
@@ -56,6 +50,20 @@ type step struct {
 	streams atomic.Int32 // bodies being encoded while they are sent
 	pieces  sync.Pool    // of *[]byte, pieceSize long
 	buffers sync.Pool    // of *[]byte, for encoded bodies
+}
+
+func newStep(o Options) *step {
+	s := &step{Options: o}
+	s.pieces.New = func() any { b := make([]byte, pieceSize); return &b }
+	s.buffers.New = func() any { return new([]byte) }
+	return s
+}
+
+func (s *step) handler(next httpd.Handler) httpd.Handler {
+	return func(x *httpd.Exchange) {
+		next(x)
+		s.response(x)
+	}
 }
 
 // response is on the way of every response: what rules most of them out comes
