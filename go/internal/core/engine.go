@@ -89,6 +89,7 @@ func Start(options config.Options) (*Engine, error) {
 		Encode:      compress.Levels{Gzip: options.GzipLevel, Brotli: options.BrotliLevel}.Bytes,
 		Log:         e.log,
 	}, e.site(spawn.AppFacts{}))
+	e.pages.Public = e.files.ErrorPage
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
 	e.supervisor.serving = func(facts spawn.AppFacts) { e.files.Use(e.site(facts)) }
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)

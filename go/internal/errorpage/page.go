@@ -28,7 +28,12 @@ var (
 
 // Pages renders error pages. Friendly ones (Passenger's friendly_error_pages)
 // show what went wrong to whoever asks; they are for development.
-type Pages struct{ Friendly bool }
+type Pages struct {
+	Friendly bool
+	// Public gives the app's own page for a status of 404 or of 500 and more, nil
+	// if it has none. It is used where pages are not friendly.
+	Public func(status int) []byte
+}
 
 // explanations say in a sentence what a status means for a visitor.
 var explanations = map[int]string{
@@ -50,10 +55,23 @@ func (p Pages) Plain(ctx *fasthttp.RequestCtx, status int, reason, reference str
 	if reason == "" {
 		reason = explanations[status]
 	}
-	render(ctx, status, page, plain{status, http.StatusText(status), reason, reference})
+	if custom := p.public(status); custom != nil {
+		write(ctx, status, custom)
+	} else {
+		render(ctx, status, page, plain{status, http.StatusText(status), reason, reference})
+	}
 	if status == http.StatusServiceUnavailable {
 		ctx.Response.Header.Set("Retry-After", "1")
 	}
+}
+
+// public is the app's own page; what is wrong with a request itself is better
+// told by the engine.
+func (p Pages) public(status int) []byte {
+	if p.Friendly || p.Public == nil || status != http.StatusNotFound && status < http.StatusInternalServerError {
+		return nil
+	}
+	return p.Public(status)
 }
 
 // frame is a line of a backtrace.
@@ -121,12 +139,16 @@ func render(ctx *fasthttp.RequestCtx, status int, t *template.Template, data any
 		b.Reset()
 		b.WriteString(strconv.Itoa(status) + " " + http.StatusText(status) + "\n")
 	}
+	write(ctx, status, b.Bytes())
+}
+
+func write(ctx *fasthttp.RequestCtx, status int, page []byte) {
 	ctx.Response.Reset()
 	ctx.Response.Header.DisableNormalizing()
 	ctx.SetStatusCode(status)
 	ctx.SetContentType("text/html; charset=utf-8")
 	ctx.Response.Header.Set("Cache-Control", "no-store")
-	ctx.SetBody(b.Bytes())
+	ctx.SetBody(page)
 }
 
 var libraryPath = regexp.MustCompile(`/gems/|/rubygems/|/vendor_ruby/|/lib/ruby/|/bundler/|<internal:|/phusion_passenger/`)

@@ -1,6 +1,7 @@
 package errorpage
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -56,5 +57,28 @@ func TestOverloadAsksToComeBack(t *testing.T) {
 	Pages{}.Plain(&ctx, 503, "", "request 1")
 	if string(ctx.Response.Header.Peek("Retry-After")) == "" || string(ctx.Response.Header.Peek("Cache-Control")) != "no-store" {
 		t.Errorf("headers are\n%s", ctx.Response.Header.String())
+	}
+}
+
+func TestTheAppsOwnPagesAreShownForErrorsOfTheServer(t *testing.T) {
+	own := func(status int) []byte { return []byte("own page for " + http.StatusText(status)) }
+	for name, c := range map[string]struct {
+		pages  Pages
+		status int
+		want   bool
+	}{
+		"an error of the server":               {Pages{Public: own}, 500, true},
+		"a queue that is full":                 {Pages{Public: own}, 503, true},
+		"nothing found":                        {Pages{Public: own}, 404, true},
+		"a malformed request":                  {Pages{Public: own}, 400, false},
+		"friendly pages say what is wrong":     {Pages{Public: own, Friendly: true}, 500, false},
+		"an app that has none":                 {Pages{Public: func(int) []byte { return nil }}, 500, false},
+		"a server that serves no static files": {Pages{}, 500, false},
+	} {
+		var ctx fasthttp.RequestCtx
+		c.pages.Plain(&ctx, c.status, "", "request 1")
+		if got := strings.HasPrefix(string(ctx.Response.Body()), "own page"); got != c.want || ctx.Response.StatusCode() != c.status {
+			t.Errorf("%s: %d %.40s", name, ctx.Response.StatusCode(), ctx.Response.Body())
+		}
 	}
 }
