@@ -152,18 +152,12 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become somebody else")
 	}
-	// Below TMPDIR itself: the test's own directory is closed to others.
-	registry, err := os.MkdirTemp("", "admin-test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(registry)
+	registry := shortDir(t) // the test's own directory is closed to others
 	if err := os.Chmod(registry, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var purged atomic.Bool
 	s := start(t, registry, func(o *Options) { o.Purge = func(Purge) (int, error) { purged.Store(true); return 1, nil } })
-	defer s.stop()
 	for uid, want := range map[uint32]string{0: "answer: 200 ", 65534: "answer: 403 "} {
 		purged.Store(false)
 		// The test program lies where only root gets; this link leads past that.

@@ -127,6 +127,17 @@ func dialIn(ctx context.Context, dir string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", filepath.Join("/proc/self/fd", strconv.Itoa(int(agents.Fd())), "core_api"))
 }
 
+// shortDir is a temporary directory whose path leaves room for that of a socket.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // names are the entries of a directory.
 func names(t testing.TB, dir string) []string {
 	t.Helper()
