@@ -43,7 +43,7 @@ func newRig(t testing.TB, answer func(message []byte, id uint64) []byte) *rig {
 func newFileRig(t testing.TB, answer func(message []byte, id uint64) []byte, file *os.File) *rig {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	e := &Engine{options: config.Options{DataBufferDir: t.TempDir()}, log: log, supervisor: &supervisor{}}
+	e := &Engine{options: config.Options{DataBufferDir: t.TempDir(), Compression: true, GzipLevel: 5, BrotliLevel: 4, CompressionMinSize: 1000}, log: log, supervisor: &supervisor{}}
 	e.calls.New = func() any { return dispatch.NewCall() }
 	e.dispatcher = dispatch.New(dispatch.Options{
 		Spool:    spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: t.TempDir()},

@@ -86,7 +86,7 @@ func Start(options config.Options) (*Engine, error) {
 		CacheSize:   options.StaticCacheSize,
 		Compression: options.Compression,
 		MinSize:     options.CompressionMinSize,
-		Encode:      compress.Levels{Gzip: options.GzipLevel, Brotli: options.BrotliLevel}.Bytes,
+		Encode:      e.levels().Bytes,
 		Log:         e.log,
 	}, e.site(spawn.AppFacts{}))
 	e.pages.Public = e.files.ErrorPage
@@ -127,10 +127,17 @@ func (e *Engine) close() {
 // chain builds the way of a request through the engine, outermost first.
 func (e *Engine) chain() httpd.Handler {
 	handler := e.forward // body buffered, put in line, sent to a worker, response sent back
+	if e.options.Compression {
+		handler = compress.Handler(compress.Options{Levels: e.levels(), MinSize: e.options.CompressionMinSize, Log: e.log}, handler)
+	}
 	if e.files != nil {
 		handler = e.files.Handler(handler) // files of the public directory, cached pages
 	}
 	return handler
+}
+
+func (e *Engine) levels() compress.Levels {
+	return compress.Levels{Gzip: e.options.GzipLevel, Brotli: e.options.BrotliLevel}
 }
 
 func (e *Engine) refuse(ctx *fasthttp.RequestCtx, status int, reason string) {
