@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +76,24 @@ func (r *rig) behind(step func(next httpd.Handler) httpd.Handler) {
 	r.addr = l.Addr().String()
 }
 
+// compressing is the step that reads the bodies of the app.
+func compressing(next httpd.Handler) httpd.Handler {
+	return compress.Handler(compress.Options{Levels: compress.Levels{Gzip: 5, Brotli: 4}, MinSize: 1000, Log: slog.New(slog.DiscardHandler)}, next)
+}
+
+func gunzip(t *testing.T, encoded string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(encoded))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(decoded)
+}
+
 func awaitNotice(t *testing.T, notices <-chan link.Notice, want link.Notice) {
 	t.Helper()
 	select {
@@ -91,21 +111,15 @@ func TestAnOfferIsDeclinedWhenTheBodyIsCompressed(t *testing.T) {
 	workers, notices := make(chan *linktest.Worker, 1), make(chan link.Notice, 1)
 	r := newRig(t, offering(workers, notices, body))
 	workers <- r.worker
-	r.behind(func(next httpd.Handler) httpd.Handler {
-		return compress.Handler(compress.Options{Levels: compress.Levels{Gzip: 5, Brotli: 4}, MinSize: 1000, Log: slog.New(slog.DiscardHandler)}, next)
-	})
+	r.behind(compressing)
 	for range 2 { // the connection and the slot are fit for another response
 		response, encoded := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
 		awaitNotice(t, notices, link.NoticeNoSocket)
 		if h := response.Header; h.Get("Content-Encoding") != "gzip" || h.Get("Etag") != `W/"x"` || len(response.TransferEncoding) == 0 {
 			t.Errorf("headers %v, %v", h, response.TransferEncoding)
 		}
-		reader, err := gzip.NewReader(bytes.NewReader([]byte(encoded)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if decoded, err := io.ReadAll(reader); err != nil || string(decoded) != body {
-			t.Errorf("%d bytes decoded, %v", len(decoded), err)
+		if decoded := gunzip(t, encoded); decoded != body {
+			t.Errorf("%d bytes decoded", len(decoded))
 		}
 	}
 	if response, plain := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); plain != body || response.ContentLength != int64(len(body)) {
@@ -132,4 +146,56 @@ func TestAnOfferOfABodyThatIsNotSentIsDeclined(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitNotice(t, notices, link.NoticeNoSocket)
+}
+
+func TestAStreamOfTheAppIsCompressed(t *testing.T) {
+	r := newRig(t, func(_ []byte, id uint64) []byte {
+		f := link.AppendFrame(nil, link.FrameHead, 200, id, link.HeadPayload(link.AppendHeader(nil, "content-type", "text/csv"), []byte("one,")))
+		f = link.AppendFrame(f, link.FrameBody, 0, id, []byte("two"))
+		return link.AppendFrame(f, link.FrameEnd, 0, id, nil)
+	})
+	r.behind(compressing)
+	response, encoded := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+	if response.Header.Get("Content-Encoding") != "gzip" || gunzip(t, encoded) != "one,two" {
+		t.Errorf("headers %v", response.Header)
+	}
+	response, plain := r.ask("GET", "GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
+	if response.Header.Get("Content-Encoding") != "" || plain != "one,two" {
+		t.Errorf("HTTP/1.0: headers %v, %q", response.Header, plain)
+	}
+}
+
+func TestAFileOfTheAppIsCompressed(t *testing.T) {
+	path := t.TempDir() + "/report.csv"
+	content := strings.Repeat("one,two,three\n", 10_000)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	r := newFileRig(t, func(_ []byte, id uint64) []byte {
+		return link.AppendFrame(nil, link.FrameFile, 200, id, link.HeadPayload(link.AppendHeader(link.AppendHeader(nil, "content-type", "text/csv"), "etag", `"v1"`), []byte(path)))
+	}, file)
+	r.behind(compressing)
+	request := func(headers string) string {
+		return "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n" + headers + "\r\n"
+	}
+	response, encoded := r.ask("GET", request(""))
+	h := response.Header
+	etag := h.Get("ETag")
+	if h.Get("Content-Encoding") != "gzip" || h.Get("Accept-Ranges") != "" || h.Get("Vary") != "Accept-Encoding" || etag != `W/"v1"` || gunzip(t, encoded) != content {
+		t.Errorf("headers %v", h)
+	}
+	if response, _ := r.ask("GET", request("If-None-Match: "+etag+"\r\n")); response.StatusCode != http.StatusNotModified {
+		t.Errorf("with the entity tag of the compressed form: %d", response.StatusCode)
+	}
+	if response, part := r.ask("GET", request("Range: bytes=0-2\r\n")); response.StatusCode != http.StatusPartialContent || part != "one" {
+		t.Errorf("a range: %d, %q", response.StatusCode, part)
+	}
+	if response, whole := r.ask("GET", request("Range: bytes=0-2\r\nIf-Range: "+etag+"\r\n")); response.StatusCode != http.StatusOK || whole != content || response.Header.Get("ETag") != `"v1"` {
+		t.Errorf("a range of another form: %d, %d bytes, %v", response.StatusCode, len(whole), response.Header)
+	}
 }

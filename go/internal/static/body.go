@@ -79,8 +79,24 @@ func (b *fileBody) advance(n int64) {
 	b.rest.length -= n
 }
 
-// Close closes the file.
-func (b *fileBody) Close() error { return b.file.Close() }
+// Close closes the file, unless it has been handed over.
+func (b *fileBody) Close() error {
+	if b.file == nil {
+		return nil
+	}
+	return b.file.Close()
+}
+
+// Detach hands what is left over to who reads what it returns; closing b does
+// nothing any more. There is no WriteTo: that would pass by the reader.
+func (b *fileBody) Detach() io.ReadCloser {
+	moved := *b
+	b.file = nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{&moved, &moved}
+}
 
 // multipart is a body of several parts of one content (RFC 9110 §14.6).
 type multipart struct {
