@@ -19,7 +19,9 @@ var forbidden = map[string][]string{
 	"dispatch":  {"passenger/go/internal/core", "passenger/go/internal/httpd", "passenger/go/internal/spawn", "os/exec", "github.com/"},
 	"httpd":     {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/spawn"},
 	"spawn":     {"passenger/go/internal/core", "passenger/go/internal/httpd"},
-	"static":    {"passenger/go/internal/core", "passenger/go/internal/dispatch"},
+	"compress":  {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/static"},
+	"respcache": {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/static", "passenger/go/internal/compress"},
+	"static":    {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/respcache"},
 	"errorpage": {"passenger/go/internal/core"},
 }
 
