@@ -24,6 +24,9 @@ func NewRoot(dir string, outside []string) *Root {
 	return &Root{dir: strings.TrimRight(filepath.Clean(dir), "/"), outside: RealDirs(outside)}
 }
 
+// Dir is the directory's path.
+func (r *Root) Dir() string { return r.dir }
+
 // Dirs are the real paths of directories from which files may be sent.
 type Dirs []string
 
