@@ -24,6 +24,7 @@ RSpec.describe "static files and Accept-Encoding" do
       site.write(File.join(app, "public"), { "newer.css" => text, "newer.css.gz" => all["gz"] })
       File.utime(site::OLD + 60, site::OLD + 60, File.join(app, "public/newer.css.gz"))
       @server = Harness.server(app, max_pool_size: 1).start
+      site.settle(File.join(app, "public/newer.css.gz"))
     end
 
     after(:context) do
@@ -48,7 +49,7 @@ RSpec.describe "static files and Accept-Encoding" do
         expect(response["vary"]).to match(/\Aaccept-encoding\z/i)
         sent = response.status == 200 ? coding.key(response["content-encoding"]) : response.status
         case expected
-        when nil then expect([sent, response["content-encoding"], response.body]).to eq([nil, nil, text])
+        when nil then expect([sent, response["content-encoding"], response.body == text]).to eq([nil, nil, true])
         when String then expect([sent, response.body]).to eq([expected, all[expected]])
         when :any then expect(all).to include(sent => response.body)
         when :any_or_none then expect(all.merge(nil => text)).to include(sent => response.body)
@@ -113,16 +114,21 @@ RSpec.describe "static files and Accept-Encoding" do
       expect(tags.compact.uniq.size).to eq(4)
     end
 
+    # That there is one may be noticed a little later: the file itself serves as well. What it says must be the newest.
     it "follow a twin that comes, changes and goes" do
       path = File.join(server.directory, "public")
       site.write(path, { "twin.css" => text })
       get = -> { server.get("/twin.css", "Accept-Encoding" => "zstd").body }
-      50.times do |round|
+      3.times do |round|
         expect(get.call).not_to start_with("twin ")
-        File.binwrite(File.join(path, "twin.css.zst"), format("twin %03d", round))
-        expect(get.call).to eq(format("twin %03d", round))
-        File.binwrite(File.join(path, "twin.css.zst"), format("twin %03d", round + 500))
-        expect(get.call).to eq(format("twin %03d", round + 500))
+        File.binwrite(File.join(path, "twin.css.zst"), "twin #{round}")
+        eventually("the twin") { get.call == "twin #{round}" }
+        20.times do |change|
+          File.binwrite(File.join(path, "twin.css.zst"), format("twin %03d", change))
+          answer = get.call
+          expect([text, format("twin %03d", change)]).to include(answer), "change #{change} gives #{answer[0, 20].inspect}"
+        end
+        eventually("the last change of the twin") { get.call == "twin 019" }
         File.delete(File.join(path, "twin.css.zst"))
       end
     end

@@ -173,7 +173,7 @@ RSpec.describe "static files" do
 
     after(:context) do
       @socket.close
-      File.delete(@socket.path)
+      File.delete(File.join(@server.directory, "public/socket.txt"))
       @server.stop
     ensure
       @server.destroy if @server.running?

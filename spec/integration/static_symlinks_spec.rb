@@ -60,6 +60,7 @@ RSpec.describe "symbolic links in the directory of static files" do
       app, elsewhere = self.class.linked(links)
       File.symlink(elsewhere, File.join(File.dirname(app), "elsewhere-of-this-run"))
       @server = Harness.server(app, max_pool_size: 1).start
+      site.settle(File.join(app, "storage/file.txt"))
     end
 
     after(:context) do

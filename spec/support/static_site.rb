@@ -24,11 +24,18 @@ module Harness
       Apps.directory(app).tap { |path| write(File.join(path, "public"), files, mtime: mtime) }
     end
 
-    def write(directory, files, mtime: OLD)
-      files.each do |name, content|
+    # The files may be given as a Hash or as the last arguments.
+    def write(directory, files = {}, mtime: OLD, **more)
+      files.merge(more).each do |name, content|
         path = Apps.write(directory, name, content)
         File.utime(mtime, mtime, path)
       end
+    end
+
+    # A file has no Last-Modified as long as another change could give it the same one: for a second. Waits until this file,
+    # and with it all that have been made before, are older.
+    def settle(path)
+      Harness.eventually("the age of #{path}") { Time.now - File.ctime(path) > 1.1 }
     end
 
     def gzip(text)
@@ -114,4 +121,17 @@ module Harness
   end
 end
 
-RSpec.configure { |config| config.include Harness::StaticRequests }
+module Harness
+  # For example groups: serves a directory of files, once they are old enough to have all their validators.
+  module ServingFiles
+    def serve_files(files, **options)
+      serve(StaticSite.directory(files), max_pool_size: 1, **options)
+      before(:context) { StaticSite.settle(File.join(server.directory, "public", files.keys.last)) }
+    end
+  end
+end
+
+RSpec.configure do |config|
+  config.include Harness::StaticRequests
+  config.extend Harness::ServingFiles
+end

@@ -23,7 +23,7 @@ class Sendfile
   # As apps do that build an archive for one download.
   class Temporary < FileBody
     def initialize(content)
-      @file = Tempfile.new("download").binmode
+      @file = Tempfile.new("download", binmode: true)
       @file.write(content)
       @file.flush
       super(@file.path)
@@ -61,7 +61,7 @@ class Sendfile
   def body(wanted)
     case wanted["how"]
     when "to_path" then FileBody.new(wanted["path"])
-    when "temporary" then Temporary.new(wanted["content"])
+    when "temporary" then Temporary.new("t" * wanted["size"])
     else ["the application's own body"]
     end
   end
