@@ -25,7 +25,7 @@ module PhusionPassenger
     # Milliseconds from the end of the engine to the end of a preloader, which may be in the middle of loading
     HANGUP_GRACE = 900
     # What workers need to know from the engine's hello
-    Settings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity)
+    Settings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity, :x_accel_mapping)
 
     class << self
       # For the process that the engine has started: reads the engine's hello from the control socket, loads the
@@ -152,7 +152,8 @@ module PhusionPassenger
       end
       @queue, @scoreboard = hello.fds
       @settings = Settings.new(hello.fetch("app_root"), hello.fetch("environment"), hello.fetch("server_software"),
-                               hello.fetch("threads").to_i, hello.fetch("capacity").to_i)
+                               hello.fetch("threads").to_i, hello.fetch("capacity").to_i,
+                               hello.fields["x_accel_mapping"].to_s)
       hello
     end
 

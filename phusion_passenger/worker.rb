@@ -112,6 +112,8 @@ module PhusionPassenger
         # closed, and may name any file that this process can read.
         "sendfile.type" => ""
       }
+      # An application that names its files by URI (x_sendfile_header = "X-Accel-Redirect") learns by which one.
+      entries["HTTP_X_ACCEL_MAPPING"] = @settings.x_accel_mapping.dup.freeze unless @settings.x_accel_mapping.empty?
       entries["rack.version"] = [1, 3].freeze if Rack.release.to_i < 3
       entries
     end

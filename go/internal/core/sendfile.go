@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
 	"passenger/go/internal/httpd"
 	"passenger/go/internal/static"
@@ -63,4 +64,14 @@ func (e *Engine) openNamed(named handedOver) (*static.File, error) {
 		return static.NewRoot(m.Dir, e.options.SendfileDirs).Open(filepath.Join(m.Dir, rest))
 	}
 	return nil, fmt.Errorf("no x_accel_mappings entry says which directory that is")
+}
+
+// mappingHeader renders mappings as Rack::Sendfile reads them from the header
+// X-Accel-Mapping.
+func mappingHeader(mappings []config.XAccelMapping) string {
+	var parts []string
+	for _, m := range mappings {
+		parts = append(parts, strings.TrimRight(m.Dir, "/")+"/="+m.Prefix+"/")
+	}
+	return strings.Join(parts, ",")
 }

@@ -85,3 +85,13 @@ func TestOnlyFilesInPermittedDirectoriesAreSentByName(t *testing.T) {
 		t.Error("a URI is served that is not mapped")
 	}
 }
+
+func TestTheAppLearnsTheMappingsAsRackReadsThem(t *testing.T) {
+	got := mappingHeader([]config.XAccelMapping{{Dir: "/srv/files", Prefix: "/files"}, {Dir: "/", Prefix: ""}})
+	if got != "/srv/files/=/files/,/=/" {
+		t.Errorf("the header is %s", got)
+	}
+	if got := mappingHeader(nil); got != "" {
+		t.Errorf("without mappings it is %s", got)
+	}
+}

@@ -85,7 +85,8 @@ func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, lo
 		options: o,
 		app: spawn.App{
 			Ruby: o.Ruby, Script: o.Preloader, Root: o.AppRoot, StartupFile: o.StartupFile, Environment: o.Environment,
-			Threads: o.ThreadCount, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout, Environ: o.Environ, Output: output,
+			Threads: o.ThreadCount, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout,
+			XAccelMapping: mappingHeader(o.XAccelMappings), Environ: o.Environ, Output: output,
 		},
 		policy:     pool.Policy{Max: o.MaxPoolSize, Min: o.MinInstances},
 		dispatcher: d,

@@ -26,6 +26,7 @@ type App struct {
 	Threads        int    // per worker
 	ServerSoftware string
 	LogToStdout    bool
+	XAccelMapping  string   // as in the header X-Accel-Mapping: DIR/=/prefix/, several joined by commas
 	Environ        []string // inherited environment
 	Output         *os.File // standard output and error of the app
 }
@@ -117,6 +118,7 @@ func begin(app App, g *dispatch.Generation, control *link.Control, process *os.P
 			"capacity":        strconv.Itoa(g.Board().Slots()),
 			"server_software": app.ServerSoftware,
 			"log_to_stdout":   logToStdout,
+			"x_accel_mapping": app.XAccelMapping,
 		},
 		Files: []*os.File{g.Queue().WorkersEnd(), g.Board().File()},
 	})
