@@ -156,9 +156,9 @@ RSpec.describe "cached pages" do
 
     it "are looked for in --page-cache-dir" do
       app = site.directory(files)
-      site.write(File.join(app, "cache/pages"), { "index.html" => "cached home", "bar.html" => "cached bar", "dir/index.html" => "cached dir" })
+      site.write(File.join(app, "cache/pages"), { "index.html" => "cached home", "bar.html" => "cached bar", "dir/index.html" => "cached dir", "feed.xml" => "cached feed" })
       server = start_server(app, max_pool_size: 1, page_cache_dir: "cache/pages")
-      { "/" => "cached home", "/bar" => "cached bar", "/bar/" => "cached bar", "/dir/" => "cached dir" }.each do |target, content|
+      { "/feed.xml" => "cached feed", "/bar.html" => "cached bar", "/" => "cached home", "/bar" => "cached bar", "/bar/" => "cached bar", "/dir/" => "cached dir" }.each do |target, content|
         expect(server.get(target)).to have_attributes(status: 200, body: content)
       end
       expect(server.get("/plain.txt").body).to eq("plain")

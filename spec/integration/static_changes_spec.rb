@@ -300,5 +300,31 @@ RSpec.describe "static files that change" do
       digested.each { |number, asset| expect(server.get(asset).body).to eq("asset of #{number}") }
       server.stop
     end
+
+    # Any deployment by a symbolic link, not only Capistrano's.
+    it "are found in the new place after a restart: by their links, and by X-Sendfile" do
+      places = %w[blue green].to_h do |colour|
+        app = Harness::Suite.new_directory(colour)
+        site.write(app, "config.ru" => <<~RUBY, "public/which.txt" => colour, "storage/file.txt" => "stored #{colour}")
+          run ->(env) { [200, { "x-app" => "#{colour}", "x-sendfile" => env["QUERY_STRING"] }.reject { |_, value| value.empty? }, []] }
+        RUBY
+        File.symlink("../storage/file.txt", File.join(app, "public/linked.txt"))
+        FileUtils.mkdir_p(File.join(app, "tmp"))
+        [colour, app]
+      end
+      root = Harness::Suite.new_directory("root")
+      live = File.join(root, "live")
+      File.symlink(places["blue"], live)
+      server = start_server(live, max_pool_size: 1, log_file: File.join(root, "log"), pid_file: File.join(root, "pid"))
+      everything = -> { ["/which.txt", "/linked.txt", "/?#{File.join(live, "storage/file.txt")}"].map { |target| server.get(target).body } }
+      eventually("the first place") { server.get("/")["x-app"] == "blue" }
+      expect(everything.call).to eq(["blue", "stored blue", "stored blue"])
+      File.symlink(places["green"], "#{live}.new")
+      File.rename("#{live}.new", live)
+      FileUtils.touch(File.join(live, "tmp/restart.txt"))
+      eventually("the second place") { server.get("/")["x-app"] == "green" }
+      expect(everything.call).to eq(["green", "stored green", "stored green"])
+      server.stop
+    end
   end
 end

@@ -93,6 +93,26 @@ RSpec.describe "static files and Accept-Encoding" do
       expect(server.get("/newer.css", "Accept-Encoding" => "gzip")["last-modified"]).to eq(site::OLD.httpdate)
     end
 
+    it "send no twin that is no regular file, or lies elsewhere" do
+      path = File.join(server.directory, "public")
+      site.write(path, %w[linked fifo directory].to_h { |name| ["#{name}.css", text] })
+      File.symlink("/etc/passwd", File.join(path, "linked.css.gz"))
+      File.mkfifo(File.join(path, "fifo.css.gz"))
+      Dir.mkdir(File.join(path, "directory.css.gz"))
+      %w[/linked.css /fifo.css /directory.css].each do |target|
+        response = server.get(target, "Accept-Encoding" => "gzip")
+        expect(response["content-encoding"] == "gzip" ? Zlib.gunzip(response.body) : response.body).to eq(text)
+      end
+    end
+
+    it "give a twin that was new when it was first asked for a tag in the end" do
+      path = File.join(server.directory, "public")
+      site.write(path, { "fresh.css" => text, "fresh.css.gz" => all["gz"] })
+      get = -> { server.get("/fresh.css", "Accept-Encoding" => "gzip") }
+      eventually("the twin") { get.call.body == all["gz"] }
+      %w[etag last-modified].each { |name| eventually("#{name} of the twin") { get.call[name] } }
+    end
+
     it "send no twin without its file" do
       expect(server.get("/only.css", "Accept-Encoding" => "gzip")).to by_app
     end
