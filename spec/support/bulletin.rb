@@ -6,7 +6,8 @@ module Harness
   module Bulletin
     SOURCE = File.join(ROOT, "examples", "bulletin")
     # What runs leave there; the copy makes its own.
-    LEFT_BY_RUNS = %w[tmp log storage public/assets public/highlights.html public/highlights.html.gz].freeze
+    LEFT_BY_RUNS = %w[tmp log storage public/assets public/highlights.html public/highlights.html.gz public/highlights.json
+                      public/highlights.json.gz].freeze
 
     # Counts how often the application has been loaded, and by whom.
     BOOT_COUNTER = <<~RUBY
@@ -57,6 +58,19 @@ module Harness
       directory
     end
 
+    # The same with posts and uploads for production. routes are lines for config/routes.rb, settings for
+    # config/environments/production.rb.
+    def production(files = {}, routes: "", settings: "")
+      directory = copy(files)
+      FileUtils.cp_r(File.join(directory, "storage/development"), File.join(directory, "storage/production"))
+      Dir.glob("db/development.sqlite3*", base: directory).each do |name|
+        FileUtils.cp(File.join(directory, name), File.join(directory, name.sub("development", "production")))
+      end
+      edit(directory, "config/routes.rb") { |text| text.sub("routes.draw do\n") { |line| "#{line}#{routes}\n" } }
+      edit(directory, "config/environments/production.rb") { |text| text.sub("configure do\n") { |line| "#{line}#{settings}\n" } }
+      directory
+    end
+
     # Whether the application's bundle has a gem that it can do without.
     def gem?(name)
       @prepared ||= prepare
@@ -104,15 +118,51 @@ module Harness
     end
   end
 
+  # What the log of a Rails application tells. A line is in it before the response that it is about.
+  module RailsLog
+    def rails_log(environment = rails_environment)
+      path = File.join(directory, "log", "#{environment}.log")
+      File.exist?(path) ? File.read(path, encoding: "UTF-8").scrub : ""
+    end
+
+    # How often Rails has been asked for this path, with any query.
+    def asked_for(path)
+      rails_log.scan(/Started [A-Z]+ "#{Regexp.escape(path)}[?"]/).size
+    end
+
+    def output_paths
+      super + Dir.glob(File.join(directory, "log", "*.log"))
+    end
+  end
+
+  # `passenger start` in a copy of the example application, in production.
+  class BulletinServer < PassengerServer
+    include RailsLog
+
+    def initialize(directory, environment: {}, **options)
+      super(directory, environment: { **Bulletin.environment(directory), "RAILS_ENV" => rails_environment, **environment },
+                       max_pool_size: 2, **options)
+    end
+
+    def rails_environment
+      "production"
+    end
+  end
+
   # `rails server`, or `rackup`, in a copy of the example application.
   class RailsServer < Server
+    include RailsLog
+
     RAILS = %w[bundle exec rails server].freeze
     RACKUP = %w[bundle exec rackup].freeze
+
+    attr_reader :rails_environment
 
     def initialize(directory, *arguments, command: RAILS, address: nil, environment: {}, name: command[2..].join("-"))
       address ||= ["127.0.0.1", Server.free_port]
       place = command == RAILS ? ["-b", address[0], "-p", address[1].to_s] : ["-o", address[0], "-p", address[1].to_s]
       place = [] if arguments.delete(:no_place)
+      @rails_environment = arguments.include?("production") ? "production" : "development"
       @boot_counter = File.join(directory, "tmp", "boots")
       super([*command, *place, *arguments], address: address, directory: directory, name: name,
                                             environment: { "BOOT_COUNTER" => @boot_counter, **Bulletin.environment(directory),
@@ -124,15 +174,6 @@ module Harness
       File.exist?(@boot_counter) ? File.readlines(@boot_counter).size : 0
     end
 
-    def rails_log(environment = "development")
-      path = File.join(directory, "log", "#{environment}.log")
-      File.exist?(path) ? File.read(path, encoding: "UTF-8").scrub : ""
-    end
-
-    def output_paths
-      super + Dir.glob(File.join(directory, "log", "*.log"))
-    end
-
     def workers
       processes.select { |member| ProcFS.title(member)&.start_with?("Passenger RubyApp: ") }
     end
@@ -142,4 +183,34 @@ module Harness
       File.exist?(path) ? File.readlines(path, chomp: true) : []
     end
   end
+
+  # For example groups: `passenger start` for all of them, with the application loaded.
+  module ServingBulletin
+    def serve_bulletin(files = {}, routes: "", settings: "", **options)
+      before(:context) do
+        @server = Harness::BulletinServer.new(Harness::Bulletin.production(files, routes: routes, settings: settings), **options)
+        @server.start
+        # What the application says about itself counts once it serves.
+        response = @server.get("/probe/pid", within: Harness::Server::BOOT_SECONDS)
+        @server.fail!("the application answers #{response.inspect}") unless response.status == 200
+      end
+
+      after(:context) do
+        @server.stop
+      ensure
+        @server.destroy if @server.running?
+      end
+    end
+  end
+end
+
+RSpec.configure { |config| config.extend Harness::ServingBulletin }
+
+# A response that has gone through Rails' middleware.
+RSpec::Matchers.define :come_from_rails do
+  headers = %w[x-request-id x-runtime]
+  match { |response| headers.all? { |name| response[name] } }
+  match_when_negated { |response| headers.none? { |name| response[name] } }
+  failure_message { |response| "expected an answer of Rails, got #{response.inspect}" }
+  failure_message_when_negated { |response| "expected an answer of the server itself, got #{response.inspect}" }
 end

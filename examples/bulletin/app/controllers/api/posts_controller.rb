@@ -1,5 +1,8 @@
 module Api
   # The board as JSON: GET /api/posts, GET /api/posts/1, POST /api/posts.
+  #
+  # Nobody signs in here, so lists are the same for everybody and may be kept for a while, by clients and by the application
+  # server. It forgets them when something is posted to the same URL.
   class PostsController < ActionController::API
     include ActionController::MimeResponds
 
@@ -16,6 +19,7 @@ module Api
     end
 
     def index
+      expires_in 1.minute, public: true
       limit = (params[:limit] || 20).to_i.clamp(1, MAX_PER_PAGE)
       posts = Post.in_category(params[:category]).newest_first.limit(limit).offset([params[:offset].to_i, 0].max)
       render json: { posts: posts.map { |post| summary(post) } }
