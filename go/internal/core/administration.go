@@ -2,10 +2,12 @@ package core
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
 	"passenger/go/internal/admin"
+	"passenger/go/internal/respcache"
 )
 
 // administration is what the engine tells, and lets be done, from outside.
@@ -37,6 +39,15 @@ func (e *Engine) startAdmin(url string) (err error) {
 		Log:            e.log,
 	})
 	return err
+}
+
+// purge empties the response cache, or part of it.
+func (e *Engine) purge(p admin.Purge) (int, error) {
+	q := respcache.Purge(p)
+	if err := q.Check(); err != nil {
+		return 0, &admin.Error{Status: http.StatusBadRequest, Message: err.Error()}
+	}
+	return e.cache.Purge(q), nil
 }
 
 // adminPatience is how long a request to the admin socket may hold up the end of the server.

@@ -22,6 +22,7 @@ import (
 	"passenger/go/internal/httpd"
 	"passenger/go/internal/link"
 	"passenger/go/internal/link/linktest"
+	"passenger/go/internal/respcache"
 	"passenger/go/internal/spool"
 )
 
@@ -66,6 +67,7 @@ func newFileRig(t testing.TB, answer func(message []byte, id uint64) []byte, fil
 	})
 	seat.Ready()
 	e.dispatcher.Serve(g)
+	e.cache = respcache.New(respcache.Options{Log: log})
 	e.server = httpd.NewServer(e.chain(), e.refuse, log)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"passenger/go/internal/errorpage"
 	"passenger/go/internal/httpd"
 	"passenger/go/internal/logging"
+	"passenger/go/internal/respcache"
 	"passenger/go/internal/spawn"
 	"passenger/go/internal/spool"
 	"passenger/go/internal/static"
@@ -39,6 +40,7 @@ type Engine struct {
 	supervisor *supervisor
 	pages      errorpage.Pages
 	files      *static.Files
+	cache      *respcache.Cache // nil: responses are not kept
 	calls      sync.Pool
 	notify     *notifier
 	admin      administration
@@ -90,8 +92,13 @@ func Start(options config.Options) (*Engine, error) {
 		Log:         e.log,
 	}, e.site(spawn.AppFacts{}))
 	e.pages.Public = e.files.ErrorPage
+	if options.Turbocaching {
+		e.cache = respcache.New(respcache.Options{Bytes: options.TurbocacheSize, VaryByCookie: options.VaryTurbocacheByCookie, Log: e.log})
+		e.admin.responseCache = func() any { return e.cache.Status() }
+		e.admin.purge = e.purge
+	}
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
-	e.supervisor.serving = func(facts spawn.AppFacts) { e.files.Use(e.site(facts)) }
+	e.supervisor.serving = e.serving
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	if err := e.startAdmin(url); err != nil {
 		err = errors.Join(err, e.listener.Close()) // nobody serves it yet
@@ -127,13 +134,26 @@ func (e *Engine) close() {
 // chain builds the way of a request through the engine, outermost first.
 func (e *Engine) chain() httpd.Handler {
 	handler := e.forward // body buffered, put in line, sent to a worker, response sent back
+	if e.cache != nil {
+		handler = e.cache.Handler(handler) // responses that may be used again
+	}
 	if e.options.Compression {
+		// what comes back, encoded; a cached response once only
 		handler = compress.Handler(compress.Options{Levels: e.levels(), MinSize: e.options.CompressionMinSize, Log: e.log}, handler)
 	}
 	if e.files != nil {
 		handler = e.files.Handler(handler) // files of the public directory, cached pages
 	}
 	return handler
+}
+
+// serving is called when a loading of the app begins to serve: its files are
+// those that count now, and what another one has answered is forgotten.
+func (e *Engine) serving(facts spawn.AppFacts) {
+	e.files.Use(e.site(facts))
+	if e.cache != nil {
+		e.cache.Purge(respcache.Purge{All: true})
+	}
 }
 
 func (e *Engine) levels() compress.Levels {
@@ -250,6 +270,10 @@ func (e *Engine) drain() {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown)
 	}
 	e.supervisor.stop(ctx)
+	if e.cache != nil {
+		e.dispatcher.Refuse(dispatch.ErrShuttingDown) // requests of the cache's own, for which no client waits
+		e.cache.Close()
+	}
 }
 
 // Stop begins to wind the server down and returns at once. Requests under
