@@ -49,15 +49,21 @@ func (f *Files) answer(x *httpd.Exchange, e *entry, file *File, root *Root) (don
 		}
 		varies = varies || e.hasTwin()
 	}
-	if send.body == nil && (file == nil || send != &e.form) {
-		if file != nil {
-			file.Close()
+	if send.twin != nil && send.body == nil {
+		if twin, err := f.reopen(root, send.twinName(), send.identity); err == nil {
+			closeFile(file)
+			file = twin
+		} else { // it is being written, say: the content as it is will do
+			f.forget(e, send)
+			send = &e.form
 		}
-		name := e.name
-		if send != &e.form {
-			name = send.twinName()
-		}
-		if file, err = f.reopen(root, name, send.identity); err != nil {
+	}
+	switch {
+	case send.body != nil:
+		closeFile(file)
+		file = nil
+	case file == nil:
+		if file, err = f.reopen(root, e.name, e.identity); err != nil {
 			f.store.remove(e)
 			return false, ignoreChanged(err)
 		}
@@ -101,7 +107,7 @@ func (f *Files) reopen(root *Root, name string, id identity) (*File, error) {
 		file.Close()
 		return nil, errChanged
 	}
-	thaw, err := file.freeze(time.Now())
+	thaw, err := file.freeze(f.now())
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -142,10 +148,13 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 			break
 		}
 		form := e.forms[c].Load()
-		if form != nil && f.current(form) {
+		if form == nil {
+			continue // another request has found it gone
+		}
+		if f.current(form) {
 			return form
 		}
-		e.forms[c].CompareAndSwap(form, nil)
+		f.forget(e, form)
 	}
 	if !e.made(&f.options) {
 		return nil
@@ -163,6 +172,11 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 	}
 }
 
+// forget drops an encoded form.
+func (f *Files) forget(e *entry, form *form) {
+	e.forms[form.coding].CompareAndSwap(form, nil)
+}
+
 // current reports whether a precompressed file is still the one that is known.
 func (f *Files) current(form *form) bool {
 	if form.twin == nil {
@@ -175,7 +189,7 @@ func (f *Files) current(form *form) bool {
 // probe looks for precompressed files beside the original. One that is older
 // than the original belongs to an earlier content.
 func (f *Files) probe(e *entry, root *Root) {
-	now := time.Now()
+	now := f.now()
 	last := e.probed.Load()
 	if now.UnixNano()-last < int64(probeInterval) || !e.probed.CompareAndSwap(last, now.UnixNano()) {
 		return
@@ -186,7 +200,7 @@ func (f *Files) probe(e *entry, root *Root) {
 		var st unix.Stat_t
 		if !f.stats.regular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified {
 			if known != nil && known.twin != nil {
-				e.forms[c].CompareAndSwap(known, nil)
+				f.forget(e, known)
 			}
 			continue
 		}
@@ -370,8 +384,10 @@ func (c *content) parts(x *httpd.Exchange, spans []span) {
 	x.Ctx.Response.SetBodyStream(body, int(length))
 }
 
-func (c *content) close() {
-	if c.file != nil {
-		c.file.Close()
+func (c *content) close() { closeFile(c.file) }
+
+func closeFile(file *File) {
+	if file != nil {
+		file.Close()
 	}
 }

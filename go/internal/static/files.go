@@ -47,11 +47,12 @@ type Files struct {
 	lookups sync.Pool
 	grumble *grumbler
 	stats   stats
+	now     func() time.Time
 }
 
 // New makes the service for a site.
 func New(o Options, site *Site) *Files {
-	f := &Files{options: o, store: newStore(o.CacheSize), grumble: newGrumbler(o.Log), stats: stats{quick: allLocal()}}
+	f := &Files{options: o, store: newStore(o.CacheSize), grumble: newGrumbler(o.Log), stats: stats{quick: allLocal()}, now: time.Now}
 	f.lookups.New = func() any { return new(lookup) }
 	f.site.Store(site)
 	return f
@@ -147,7 +148,7 @@ func (f *Files) serveFile(x *httpd.Exchange, l *lookup, site *Site, c candidate,
 		f.store.remove(e)
 	}
 	f.store.misses.Add(1)
-	now := time.Now()
+	now := f.now()
 	file, err := c.root.Open(string(l.name[:len(l.name)-1]))
 	if err != nil {
 		return false, err
@@ -209,8 +210,9 @@ func (f *Files) read(x *httpd.Exchange, e *entry, file *File, now time.Time) err
 	return nil
 }
 
+// resize is b with another length, never nil.
 func resize(b []byte, n int) []byte {
-	if cap(b) < n {
+	if b == nil || cap(b) < n {
 		return make([]byte, n)
 	}
 	return b[:n]

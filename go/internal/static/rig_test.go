@@ -1,0 +1,240 @@
+package static
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"passenger/go/internal/compress"
+	"passenger/go/internal/httpd"
+)
+
+// rig is a site of temporary directories behind a real server. Its clock is so
+// far ahead that a file counts as old as soon as it has been written.
+type rig struct {
+	testing.TB
+	dir     string // the public directory
+	pages   string // the directory of cached pages
+	site    *Site
+	files   *Files
+	addr    string
+	ahead   atomic.Int64 // how far the clock is ahead, in nanoseconds
+	encoded atomic.Int64 // calls of Encode
+	app     httpd.Handler
+	conn    net.Conn
+	reader  *bufio.Reader
+}
+
+const (
+	rigMinSize = 100
+	fromApp    = "the app's"
+	longAgo    = 1_000_000_000 // an mtime, in seconds: Sun, 09 Sep 2001 01:46:40 GMT
+)
+
+// newRig makes a site with options, which may be nil.
+func newRig(t testing.TB, adapt func(*Options)) *rig {
+	t.Helper()
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{TB: t, dir: filepath.Join(base, "public"), pages: filepath.Join(base, "pages")}
+	r.ahead.Store(int64(time.Minute))
+	for _, dir := range []string{r.dir, r.pages} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Options{CacheSize: 16 << 20, Compression: true, MinSize: rigMinSize, Log: slog.New(slog.DiscardHandler),
+		Encode: func(dst, src []byte, c compress.Coding) ([]byte, error) {
+			r.encoded.Add(1)
+			return compress.Levels{Gzip: 1, Brotli: 1}.Bytes(dst, src, c)
+		}}
+	if adapt != nil {
+		adapt(&o)
+	}
+	public := NewRoot(r.dir, nil)
+	r.site = &Site{
+		Public: public, Pages: []*Root{NewRoot(r.pages, nil), public}, Prefix: []byte("/blog"),
+		Assets: []*regexp.Regexp{regexp.MustCompile(`^/assets/.+-[0-9a-f]{8}\.`)},
+	}
+	r.files = New(o, r.site)
+	r.files.now = func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
+	r.app = func(x *httpd.Exchange) { x.Ctx.SetBodyString(fromApp) }
+	server := httpd.NewServer(r.files.Handler(func(x *httpd.Exchange) { r.app(x) }),
+		func(ctx *fasthttp.RequestCtx, status int, reason string) { ctx.Error(reason, status) }, slog.New(slog.DiscardHandler))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = l.Addr().String()
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if r.conn != nil {
+			r.conn.Close()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		r.noFileOpen()
+	})
+	return r
+}
+
+// noFileOpen waits until the server has closed all files of the site.
+func (r *rig) noFileOpen() {
+	r.Helper()
+	base := filepath.Dir(r.dir)
+	eventually(r, "all files are closed", func() bool { return openBelow(r, base) == 0 })
+}
+
+// openBelow counts the files in dir that this process has open.
+func openBelow(t testing.TB, dir string) (n int) {
+	t.Helper()
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range descriptors {
+		if target, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && strings.HasPrefix(target, dir) {
+			n++
+		}
+	}
+	return n
+}
+
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came that %s", what)
+		}
+	}
+}
+
+// write writes a file of the public directory and gives it an old time.
+func (r *rig) write(name, content string) string {
+	r.Helper()
+	return r.writeTo(filepath.Join(r.dir, name), content)
+}
+
+func (r *rig) writeTo(path, content string) string {
+	r.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		r.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		r.Fatal(err)
+	}
+	return r.date(path, time.Unix(longAgo, 0))
+}
+
+func (r *rig) date(path string, modified time.Time) string {
+	r.Helper()
+	if err := os.Chtimes(path, modified, modified); err != nil {
+		r.Fatal(err)
+	}
+	return path
+}
+
+func (r *rig) advance(d time.Duration) { r.ahead.Add(int64(d)) }
+
+// answer is a response with its body; err is why there is less of that than announced.
+type answer struct {
+	*http.Response
+	body string
+	err  error
+}
+
+// get asks for a target; fields are header lines.
+func (r *rig) get(target string, fields ...string) answer {
+	r.Helper()
+	return r.ask(http.MethodGet, target, fields...)
+}
+
+// ask sends a request on the rig's connection.
+func (r *rig) ask(method, target string, fields ...string) answer {
+	r.Helper()
+	if r.conn == nil {
+		var err error
+		if r.conn, err = net.Dial("tcp", r.addr); err != nil {
+			r.Fatal(err)
+		}
+		r.reader = bufio.NewReader(r.conn)
+	}
+	a := converse(r, r.conn, r.reader, method, target, fields...)
+	if a.Close || a.err != nil {
+		r.conn.Close()
+		r.conn = nil
+	}
+	return a
+}
+
+func converse(t testing.TB, conn net.Conn, reader *bufio.Reader, method, target string, fields ...string) answer {
+	t.Helper()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	head := strings.Join(append([]string{method + " " + target + " HTTP/1.1", "Host: h"}, fields...), "\r\n") + "\r\n\r\n"
+	if _, err := io.WriteString(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(reader, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%q: %v", head, err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("%q: %v", head, err)
+	}
+	return answer{response, string(body), err}
+}
+
+// is checks the status and header fields ("Name: value"; "Name:" for none).
+func (a answer) is(t testing.TB, what string, status int, fields ...string) {
+	t.Helper()
+	if a.StatusCode != status {
+		t.Errorf("%s: status %d, not %d", what, a.StatusCode, status)
+	}
+	for _, field := range fields {
+		name, want, _ := strings.Cut(field, ":")
+		want = strings.TrimSpace(want)
+		if got := strings.Join(a.Header.Values(name), " | "); got != want {
+			t.Errorf("%s: %s is %q, not %q", what, name, got, want)
+		}
+	}
+}
+
+func (a answer) says(t testing.TB, what, body string) {
+	t.Helper()
+	if a.err != nil || a.body != body {
+		t.Errorf("%s: the body is %.60q (%d bytes), not %.60q (%d bytes); %v", what, a.body, len(a.body), body, len(body), a.err)
+	}
+}
+
+// text is content that compresses well.
+func text(size int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, "line %d of a text\n", i)
+	}
+	return b.String()[:size]
+}
