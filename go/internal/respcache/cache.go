@@ -77,6 +77,8 @@ type Options struct {
 	Now func() time.Time
 	// Log gets what goes wrong in refreshes; nil is nowhere.
 	Log *slog.Logger
+
+	wait time.Duration // for another request's answer; 0 is coalesceWait
 }
 
 // Cache keeps responses. Its methods may be called at any time from anywhere.
@@ -114,12 +116,15 @@ func New(o Options) *Cache {
 		seed:       maphash.MakeSeed(),
 		cookieName: []byte(o.VaryByCookie),
 		now:        o.Now,
-		wait:       coalesceWait,
+		wait:       o.wait,
 		log:        o.Log,
 		flights:    map[uint64]*flight{},
 	}
 	if o.Bytes <= 0 {
 		o.Bytes = defaultBytes
+	}
+	if c.wait == 0 {
+		c.wait = coalesceWait
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -282,29 +287,28 @@ func (c *Cache) lead(p *probe, f *flight, next httpd.Handler) {
 // finish looks at the response of next, stores it if it may, and puts a stale
 // one in the place of an error.
 func (c *Cache) finish(p *probe, f *flight) (stored bool) {
-	now := c.now()
 	var response findings
-	storable := response.inspect(p, now, c.maxBody)
-	if !storable {
-		c.passed(p, f, now)
+	if !response.inspect(c, p) {
+		c.passed(p, f)
 		if p.fallback != nil {
-			c.standIn(p, now)
+			c.standIn(p)
 		}
 		return false
 	}
-	e, v := response.keep(c, p, now)
+	e, v := response.keep(c, p)
+	now := c.clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.epoch != c.epochs[p.home%epochSlots] || p.purge != c.purged {
 		return false // its content has been changed, or purged, since the request began
 	}
 	if e == nil || !c.table.insert(c, p, e, v) {
-		c.marks.set(p.mark(p.flight), markPass, int64(now.Sub(c.epoch)), passFor)
+		c.marks.set(p.mark(p.flight), markPass, now, passFor)
 		return false
 	}
 	c.counts.stores++
 	if e.public {
-		c.marks.set(mark(p.base, true), markKnown, int64(now.Sub(c.epoch)), knownFor)
+		c.marks.set(mark(p.base, true), markKnown, now, knownFor)
 	}
 	c.marks.clear(p.mark(p.flight), markPass)
 	p.x.Memo = e
@@ -314,21 +318,25 @@ func (c *Cache) finish(p *probe, f *flight) (stored bool) {
 // passed remembers a response that cannot be stored, if others have, or could
 // have, waited for it. An error says nothing about the next response, and
 // neither does an answer to a condition.
-func (c *Cache) passed(p *probe, f *flight, now time.Time) {
+func (c *Cache) passed(p *probe, f *flight) {
 	status := p.x.Ctx.Response.StatusCode()
 	if f == nil || status >= http.StatusInternalServerError || status == http.StatusNotModified {
 		return
 	}
+	now := c.clock() // the app may have taken long
 	c.mu.Lock()
-	c.marks.set(p.mark(p.flight), markPass, int64(now.Sub(c.epoch)), passFor)
+	c.marks.set(p.mark(p.flight), markPass, now, passFor)
 	c.mu.Unlock()
 }
 
 // standIn answers with a stale response instead of the app's error.
-func (c *Cache) standIn(p *probe, now time.Time) {
+func (c *Cache) standIn(p *probe) {
 	x, e := p.x, p.fallback
-	at := int64(now.Sub(c.epoch))
-	if !errorStatus(x.Ctx.Response.StatusCode()) || x.Ctx.Hijacked() || !e.helpsOut(p, at) {
+	if !errorStatus(x.Ctx.Response.StatusCode()) || x.Ctx.Hijacked() {
+		return
+	}
+	now := c.clock()
+	if !e.helpsOut(p, now) {
 		return
 	}
 	c.mu.Lock()
@@ -348,7 +356,7 @@ func (c *Cache) standIn(p *probe, now time.Time) {
 	if closing {
 		x.Ctx.SetConnectionClose()
 	}
-	e.answer(p, at)
+	e.answer(p, now)
 }
 
 // mayRefresh reserves the refresh of a stale entry.

@@ -180,25 +180,23 @@ func appendValue(dst, value []byte, there bool) []byte {
 }
 
 // indifferent tells an Accept field that leaves the choice to the app: it is
-// that of browsers, or says that anything will do. Rails gives its default
-// format then, without naming Accept in Vary, and other formats to others.
+// that of browsers, a list with */* in it, or says that anything will do. Rails
+// gives its default format then, without naming Accept in Vary, and other formats
+// to others.
 func indifferent(f *httpd.Field) bool {
-	if f.Next != 0 {
-		return false
+	i := bytes.Index(f.Value, anything)
+	if i < 0 || f.Next != 0 {
+		return len(f.Value) == 0 && f.Next == 0
 	}
-	rest := f.Value
-	wildcard, several := false, false
-	for len(rest) > 0 {
-		var part []byte
-		part, rest, _ = bytes.Cut(rest, comma)
-		several = several || len(rest) > 0
-		kind, _, _ := bytes.Cut(part, semicolon)
-		wildcard = wildcard || string(bytes.TrimSpace(kind)) == "*/*"
+	before, after := bytes.TrimRight(f.Value[:i], " \t"), bytes.TrimLeft(f.Value[i+len(anything):], " \t")
+	if len(before) > 0 {
+		return before[len(before)-1] == ','
 	}
-	return wildcard && (several || string(f.Value) == "*/*") || len(f.Value) == 0
+	return len(after) == 0 || after[0] == ','
 }
 
 var (
+	anything  = []byte("*/*")
 	comma     = []byte(",")
 	semicolon = []byte(";")
 )

@@ -204,6 +204,8 @@ func TestWhatIsKeptApart(t *testing.T) {
 		"client addresses are not":                 {nil, []string{"X-Forwarded-For: 1.2.3.4"}, false},
 		"data formats":                             {nil, []string{"Accept: application/json"}, true},
 		"browsers are not":                         {[]string{"Accept: text/html,application/xml;q=0.9,*/*;q=0.8"}, []string{"Accept: */*"}, false},
+		"lists that end in anything are not":       {[]string{"Accept: application/json, */*"}, nil, false},
+		"anything else is":                         {[]string{"Accept: x/*/*"}, nil, true},
 		"browsers are not, nor those who say none": {[]string{"Accept: text/html,*/*"}, nil, false},
 		"partial pages":                            {nil, []string{"Turbo-Frame: x"}, true},
 		"scripts' requests":                        {nil, []string{"X-Requested-With: XMLHttpRequest"}, true},

@@ -38,10 +38,10 @@ type findings struct {
 
 // inspect decides whether the response may be stored (RFC 9111 §3), with what
 // the cache adds for safety. It allocates nothing.
-func (f *findings) inspect(p *probe, now time.Time, maxBody int) bool {
+func (f *findings) inspect(c *Cache, p *probe) bool {
 	r := &p.x.Ctx.Response
 	// A connection that has been taken over has had its answer elsewhere.
-	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() || r.IsBodyStream() || len(r.Body()) > maxBody {
+	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() || r.IsBodyStream() || len(r.Body()) > c.maxBody {
 		return false
 	}
 	f.control = newControl()
@@ -80,11 +80,11 @@ func (f *findings) inspect(p *probe, now time.Time, maxBody int) bool {
 		f.fields++
 		f.bytes += len(name) + len(value)
 	}
-	return f.judge(p, now)
+	return f.judge(p, c.now)
 }
 
 // judge finds out for how long the response may be used.
-func (f *findings) judge(p *probe, now time.Time) bool {
+func (f *findings) judge(p *probe, now func() time.Time) bool {
 	c := &f.control
 	if c.malformed || p.cookies && !c.public && c.sMaxAge < 0 {
 		return false
@@ -96,7 +96,7 @@ func (f *findings) judge(p *probe, now time.Time) bool {
 		f.lifetime = c.maxAge
 	case f.expiring:
 		if t, err := fasthttp.ParseHTTPDate(f.expires); err == nil {
-			f.lifetime = min(max(t.Sub(now), 0), maxDelta*time.Second)
+			f.lifetime = min(max(t.Sub(now()), 0), maxDelta*time.Second)
 		}
 	default:
 		return false // no heuristics
@@ -110,8 +110,9 @@ func (f *findings) judge(p *probe, now time.Time) bool {
 }
 
 // keep makes an entry of the response.
-func (f *findings) keep(c *Cache, p *probe, now time.Time) (*entry, *vary) {
+func (f *findings) keep(c *Cache, p *probe) (*entry, *vary) {
 	r := &p.x.Ctx.Response
+	now := c.now()
 	e := &entry{
 		cache:                c,
 		status:               r.StatusCode(),
