@@ -11,6 +11,8 @@ module PhusionPassenger
       def deliver(slot, env, status, headers, body)
         if (file = whole_file(status, headers, body))
           deliver_file(slot, status, headers, file)
+        elsif env["REQUEST_METHOD"] == "HEAD"
+          slot.respond(status, headers, []) # a file that can't be opened: nobody needs the body
         elsif (array = as_array(body))
           slot.respond(status, headers, array) || deliver_each(slot, status, headers, array)
         elsif body.respond_to?(:each)

@@ -68,6 +68,20 @@ from_bookworm() {
   return "$bookworm_status"
 }
 
+# without_starting_services COMMAND…: packages of servers start them when they are installed; the specs start their own, on ports of
+# their own. Debian's way to say so is a program that is asked, if it is there.
+without_starting_services() {
+  policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then
+    "$@"
+    return
+  fi
+  ( # so that it is gone again however this ends
+    trap 'as_root rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && "$@"
+  )
+}
+
 # install_packages NAME…: asks apt only for what is missing.
 install_packages() {
   wanted=$*
@@ -90,7 +104,7 @@ install_packages() {
   [ "$(id -u)" = 0 ] || sudo -v || fail "sudo refused; install these packages yourself: $missing$old"
   step "Updating the list of packages" apt update || exit 1
   if [ -n "$(printf '%s' "$missing" | tr -d ' ')" ]; then
-    step "Installing$(printf ' %s' $missing)" apt install --no-install-recommends $missing || exit 1
+    without_starting_services step "Installing$(printf ' %s' $missing)" apt install --no-install-recommends $missing || exit 1
   fi
   if [ -n "$old" ]; then
     step "Installing$old (Debian 12's)" from_bookworm $old || exit 1

@@ -84,6 +84,13 @@ static void respond_with_array(struct pn_slot *slot, VALUE body)
     pn_send_buffer(slot, -1);
 }
 
+/* A response to HEAD has the head of the one to GET, and the engine knows that
+ * only if it gets the file. */
+static bool is_headed_file(const struct pn_slot *slot, VALUE body)
+{
+    return slot->head_request && !RB_TYPE_P(body, T_ARRAY) && rb_respond_to(body, rb_intern("to_path"));
+}
+
 /* respond(status, headers, body) -> true if the response has been sent; false
  * if nothing has been sent, because the body is not an Array. Never closes the
  * body. */
@@ -96,6 +103,7 @@ static VALUE slot_respond(VALUE self, VALUE status, VALUE headers, VALUE body)
 
     pn_expect_answer(slot, PN_UNANSWERED, "respond");
     if (!bodiless && !RB_TYPE_P(body, T_ARRAY)) return Qfalse;
+    if (code != 204 && code != 304 && is_headed_file(slot, body)) return Qfalse;
     pn_begin_frame(slot, PN_FRAME_COMPLETE, code);
     chunked = pn_append_headers(slot, headers);
     if (bodiless) {

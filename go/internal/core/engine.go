@@ -45,7 +45,7 @@ type Engine struct {
 	notify     *notifier
 	admin      administration
 
-	sendfileDirs static.Dirs
+	sendfileDirs *static.Dirs
 
 	stopping chan bool // true: by force
 	stopOnce sync.Once
@@ -83,7 +83,7 @@ func Start(options config.Options) (*Engine, error) {
 	if options.LogFile != "" {
 		output = e.logFile
 	}
-	e.sendfileDirs = static.RealDirs(options.SendfileDirs)
+	e.sendfileDirs = static.NewDirs(options.SendfileDirs)
 	e.files = static.New(static.Options{
 		CacheSize:   options.StaticCacheSize,
 		Compression: options.Compression,

@@ -39,7 +39,7 @@ func TestOnlyFilesInPermittedDirectoriesAreSentByName(t *testing.T) {
 		options: config.Options{XAccelMappings: []config.XAccelMapping{
 			{Dir: base + "/mapped", Prefix: "/protected"}, {Dir: base + "/app", Prefix: ""},
 		}},
-		sendfileDirs: static.RealDirs([]string{base + "/app", base + "/none"}),
+		sendfileDirs: static.NewDirs([]string{base + "/app", base + "/none"}),
 	}
 	for name, c := range map[string]struct {
 		header []byte

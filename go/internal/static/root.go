@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,50 +16,66 @@ import (
 // come into being later, and be replaced by another one.
 type Root struct {
 	dir     string
-	outside Dirs // where links may lead to
+	outside *Dirs // where links may lead to
 }
 
 // NewRoot describes the directory at an absolute path. Links in it may lead
 // anywhere below it, and below the directories in outside.
 func NewRoot(dir string, outside []string) *Root {
-	return &Root{dir: strings.TrimRight(filepath.Clean(dir), "/"), outside: RealDirs(outside)}
+	return &Root{dir: strings.TrimRight(filepath.Clean(dir), "/"), outside: NewDirs(outside)}
 }
 
 // Dir is the directory's path.
 func (r *Root) Dir() string { return r.dir }
 
-// Dirs are the real paths of directories from which files may be sent.
-type Dirs []string
+// Dirs are directories from which files may be sent.
+type Dirs struct {
+	paths []string
+	real  atomic.Pointer[[]string] // of those that were there, links resolved
+}
 
-// RealDirs resolves the links in the paths of directories; those that are not
-// there are left out.
-func RealDirs(paths []string) Dirs {
-	var dirs Dirs
-	for _, path := range paths {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, real)
+// NewDirs describes directories by absolute paths, which may lead through links.
+func NewDirs(paths []string) *Dirs {
+	d := &Dirs{paths: paths}
+	d.resolve()
+	return d
+}
+
+func (d *Dirs) resolve() []string {
+	var real []string
+	for _, path := range d.paths {
+		if r, err := filepath.EvalSymlinks(path); err == nil {
+			real = append(real, r)
 		}
 	}
-	return dirs
+	d.real.Store(&real)
+	return real
 }
 
-// Open opens the regular file at an absolute path, if it lies in one of the
-// directories, links resolved; ErrOutside if not.
-func (d Dirs) Open(path string) (*File, error) {
-	handle, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	return openHandle(handle, path, d.contain)
+// contain reports whether a file with a real path lies in one of the
+// directories. Before the answer is no, it is looked where they are now: one
+// may have been made, or a link in its path switched, meanwhile.
+func (d *Dirs) contain(real string) bool {
+	return within(real, *d.real.Load()) || within(real, d.resolve())
 }
 
-func (d Dirs) contain(real string) bool {
-	for _, dir := range d {
+func within(real string, dirs []string) bool {
+	for _, dir := range dirs {
 		if strings.HasPrefix(real, dir) && (len(dir) == len(real) || dir == "/" || real[len(dir)] == '/') {
 			return true
 		}
 	}
 	return false
+}
+
+// Open opens the regular file at an absolute path, if it lies in one of the
+// directories, links resolved; ErrOutside if not.
+func (d *Dirs) Open(path string) (*File, error) {
+	handle, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return openHandle(handle, path, d.contain)
 }
 
 // ErrOutside: a file lies in none of the directories from which files are sent.
@@ -77,7 +94,7 @@ func (r *Root) Open(name string) (*File, error) {
 	}
 	return openHandle(handle, name, func(real string) bool {
 		dir, err := filepath.EvalSymlinks(r.dir)
-		return err == nil && Dirs{dir}.contain(real) || r.outside.contain(real)
+		return err == nil && within(real, []string{dir}) || r.outside.contain(real)
 	})
 }
 

@@ -129,6 +129,16 @@ RSpec.describe PhusionPassenger::RequestHandler do
       expect(response.closed).to eq(1)
     end
 
+    it "gives the engine the file of a response to HEAD, since its size and age are in the head" do
+      file = File.join(Dir.mktmpdir, "file.txt").tap { |path| File.write(path, "content") }
+      named = Struct.new(:to_path)
+      serve(->(env) { [200, {}, named.new(env["QUERY_STRING"])] },
+            { "REQUEST_METHOD" => "HEAD", "QUERY_STRING" => file }, { "REQUEST_METHOD" => "HEAD", "QUERY_STRING" => "/none" })
+      expect([driver.frame.type, driver.frame.type]).to eq(%i[file complete])
+    ensure
+      FileUtils.rm_rf(File.dirname(file)) if file
+    end
+
     it "takes off chunks that the application has framed itself, as Rails 6.1 does" do
       framed = ["4\r\nWiki\r\n", "6;ext=1\r\npe", "dia \r", "\nE\r\nin \r\n\r\nchunks.\r\n", "0\r\n\r\n"]
       responses = [[200, { "Transfer-Encoding" => "chunked" }, body(*framed)], [200, { "Transfer-Encoding" => "chunked" }, framed]]
