@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
 
 	"passenger/go/internal/compress"
@@ -69,18 +71,12 @@ func (f *Files) answer(x *httpd.Exchange, e *entry, file *File, root *Root) (don
 		}
 	}
 
-	ctx := x.Ctx
-	h := &ctx.Response.Header
 	if varies {
-		h.AddBytesKV(headerVary, acceptEncoding)
+		x.Ctx.Response.Header.AddBytesKV(headerVary, acceptEncoding)
 	}
-	if e.digested {
-		h.AddBytesKV(headerCacheControl, forever)
-		h.AddBytesKV(headerExpires, endOfTimes)
-	}
-	content := content{contentType: e.contentType, validators: send.validators, size: send.size, body: send.body, file: file}
+	content := content{contentType: e.contentType, validators: send.validators, lasting: e.digested, size: send.size, body: send.body, file: file}
 	if send.coding != compress.Identity {
-		h.AddBytesKV(headerContentEncoding, codingNames[send.coding])
+		content.encoding = codingNames[send.coding]
 		content.size = int64(len(send.body))
 		if send.body == nil {
 			content.size = file.size
@@ -288,7 +284,9 @@ func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
 type content struct {
 	contentType string // "": the response has one
 	validators
-	announced   bool // the response has the validators
+	announced   bool   // the response has the validators
+	lasting     bool   // it never changes under this name
+	encoding    []byte // Content-Encoding; nil: that of the response
 	size        int64
 	body        []byte
 	file        *File // if body is nil
@@ -301,6 +299,7 @@ type content struct {
 func (c *content) deliver(x *httpd.Exchange, conditions *conditions) {
 	ctx := x.Ctx
 	h := &ctx.Response.Header
+	status, spans := c.status(x, conditions)
 	if !c.announced {
 		if c.date != nil {
 			h.AddBytesKV(headerLastModified, c.date)
@@ -309,40 +308,76 @@ func (c *content) deliver(x *httpd.Exchange, conditions *conditions) {
 			h.AddBytesKV(headerETag, c.etag)
 		}
 	}
-	if status := conditions.status(c.validators); status != http.StatusOK {
+	switch status {
+	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+		withhold(h, headerCacheControl, headerExpires) // they are about the content; an error does not last
+	default:
+		if c.lasting {
+			h.AddBytesKV(headerCacheControl, forever)
+			h.AddBytesKV(headerExpires, endOfTimes)
+		}
+	}
+	ctx.SetStatusCode(status)
+	switch status {
+	case http.StatusOK, http.StatusPartialContent:
+	case http.StatusRequestedRangeNotSatisfiable:
+		h.AddBytesKV(headerAcceptRanges, bytesUnit)
+		h.AddBytesKV(headerContentRange, appendUnsatisfied(nil, c.size))
+		fallthrough
+	default:
 		c.close()
 		h.SetContentType("")
-		ctx.SetStatusCode(status)
+		h.SetContentEncoding("")
 		return
 	}
 	if c.contentType != "" {
 		h.SetContentType(c.contentType)
 	}
-	if c.indivisible {
-		c.whole(x)
-		return
+	if c.encoding != nil {
+		h.SetContentEncodingBytes(c.encoding)
 	}
-	h.AddBytesKV(headerAcceptRanges, bytesUnit)
-	if conditions.ranges == nil || string(x.Method) != http.MethodGet || !conditions.wantsRange(c.validators, time.Now()) {
+	if !c.indivisible {
+		h.AddBytesKV(headerAcceptRanges, bytesUnit)
+	}
+	switch len(spans) {
+	case 0:
 		c.whole(x)
-		return
+	case 1:
+		h.AddBytesKV(headerContentRange, appendContentRange(nil, spans[0], c.size))
+		c.part(x, spans[0])
+	default:
+		c.parts(x, spans)
+	}
+}
+
+// status is that of the answer, with the parts of the content that are sent;
+// none if it is the whole.
+func (c *content) status(x *httpd.Exchange, conditions *conditions) (int, []span) {
+	status := conditions.status(c.validators)
+	if status != http.StatusOK || c.indivisible || string(x.Method) != http.MethodGet || !conditions.wantsRange(c.validators, time.Now()) {
+		return status, nil
 	}
 	spans, ok := parseRanges(conditions.ranges, c.size, nil)
 	switch {
 	case !ok:
-		c.whole(x)
+		return http.StatusOK, nil
 	case len(spans) == 0:
-		c.close()
-		h.SetContentType("")
-		h.AddBytesKV(headerContentRange, appendUnsatisfied(nil, c.size))
-		ctx.SetStatusCode(http.StatusRequestedRangeNotSatisfiable)
-	case len(spans) == 1:
-		h.AddBytesKV(headerContentRange, appendContentRange(nil, spans[0], c.size))
-		ctx.SetStatusCode(http.StatusPartialContent)
-		c.part(x, spans[0])
-	default:
-		ctx.SetStatusCode(http.StatusPartialContent)
-		c.parts(x, spans)
+		return http.StatusRequestedRangeNotSatisfiable, nil
+	}
+	return http.StatusPartialContent, spans
+}
+
+// withhold removes fields from the head of a response, however the app spells
+// their names.
+func withhold(h *fasthttp.ResponseHeader, names ...[]byte) {
+	var found [][]byte
+	for name := range h.All() {
+		if slices.ContainsFunc(names, func(n []byte) bool { return bytes.EqualFold(n, name) }) {
+			found = append(found, bytes.Clone(name))
+		}
+	}
+	for _, name := range found {
+		h.DelBytes(name)
 	}
 }
 

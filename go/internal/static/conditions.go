@@ -60,7 +60,9 @@ func conditionsOf(x *httpd.Exchange) (c conditions) {
 		default:
 			continue
 		}
-		*to = f.Value
+		if *to = f.Value; *to == nil {
+			*to = []byte{} // sent, but empty
+		}
 		if f.Next != 0 {
 			*to, _ = x.Field(f.Key)
 		}
