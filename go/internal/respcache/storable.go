@@ -41,7 +41,7 @@ type findings struct {
 func (f *findings) inspect(c *Cache, p *probe) bool {
 	r := &p.x.Ctx.Response
 	// A connection that has been taken over has had its answer elsewhere.
-	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() || r.IsBodyStream() || len(r.Body()) > c.maxBody {
+	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() || !takeable(r, c.maxBody) {
 		return false
 	}
 	f.control = newControl()
@@ -147,8 +147,9 @@ func (f *findings) keep(c *Cache, p *probe) (*entry, *vary) {
 			onRefusal: kind == responseControl || kind == responseExpires || kind == responseVary || kind == responseETag || kind == responseContentLocation || kind == responseLastModified && f.etag == nil,
 		})
 	}
-	if body := r.Body(); len(body) > 0 {
-		e.body = bytes.Clone(body)
+	var ok bool
+	if e.body, ok = take(r); !ok {
+		return nil, nil
 	}
 	if f.etag != nil {
 		opaque, _ := bytes.CutPrefix(f.etag, []byte("W/"))
