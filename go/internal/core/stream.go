@@ -91,6 +91,9 @@ func (b *offeredBody) decline() error {
 	return offer.Decline()
 }
 
+// Whole marks it as a body that the worker has all of (respcache.Whole).
+func (b *offeredBody) Whole() {}
+
 // Close drops what has not been read; a worker whose offer is still open need
 // not wait for an answer.
 func (b *offeredBody) Close() error {

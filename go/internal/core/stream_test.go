@@ -24,9 +24,9 @@ import (
 	"passenger/go/internal/link/linktest"
 )
 
-// offering answers every request with the offer of body and tells which notice
-// came in return. A worker whose offer is not taken sends the body itself.
-func offering(workers <-chan *linktest.Worker, notices chan<- link.Notice, body string) func([]byte, uint64) []byte {
+// offering answers every request with the offer of body, with header fields
+// besides its own, and tells which notice came in return. A worker whose offer is not taken sends the body itself.
+func offering(workers <-chan *linktest.Worker, notices chan<- link.Notice, body string, fields ...string) func([]byte, uint64) []byte {
 	var worker *linktest.Worker
 	return func(_ []byte, id uint64) []byte {
 		if worker == nil {
@@ -35,6 +35,9 @@ func offering(workers <-chan *linktest.Worker, notices chan<- link.Notice, body 
 		var length [8]byte
 		binary.LittleEndian.PutUint64(length[:], uint64(len(body)))
 		headers := link.AppendHeader(link.AppendHeader(nil, "Content-Type", "text/plain"), "ETag", `"x"`)
+		for i := 0; i < len(fields); i += 2 {
+			headers = link.AppendHeader(headers, fields[i], fields[i+1])
+		}
 		slot := int(worker.Slot.Fd())
 		if _, err := unix.Write(slot, link.AppendFrame(nil, link.FrameOffer, 200, id, link.HeadPayload(headers, length[:]))); err != nil {
 			return nil
@@ -126,6 +129,20 @@ func TestAnOfferIsDeclinedWhenTheBodyIsCompressed(t *testing.T) {
 		t.Errorf("without compression: length %d, %d bytes", response.ContentLength, len(plain))
 	}
 	awaitNotice(t, notices, link.NoticeSocket)
+}
+
+func TestAnOfferedBodyThatMayBeKeptIsKept(t *testing.T) {
+	body := string(bytes.Repeat([]byte("0123456789"), 10_000))
+	workers, notices := make(chan *linktest.Worker, 1), make(chan link.Notice, 1)
+	r := newRig(t, offering(workers, notices, body, "Cache-Control", "public, max-age=60"))
+	workers <- r.worker
+	for i, hit := range []bool{false, true, true} {
+		response, got := r.ask("GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got != body || response.ContentLength != int64(len(body)) || (response.Header.Get("Age") != "") != hit {
+			t.Errorf("response %d: %d bytes, headers %v", i, len(got), response.Header)
+		}
+	}
+	awaitNotice(t, notices, link.NoticeNoSocket)
 }
 
 func TestAnOfferOfABodyThatIsNotSentIsDeclined(t *testing.T) {
