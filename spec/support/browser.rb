@@ -12,6 +12,14 @@ module Harness
     FLAGS = %w[--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-extensions
                --disable-background-networking --hide-scrollbars --window-size=1200,900 --remote-debugging-pipe].freeze
     SECONDS = 30
+    # Events that tell what is wrong with a page
+    COMPLAINTS = { "Runtime.exceptionThrown" => ->(params) { params["exceptionDetails"] },
+                   "Runtime.consoleAPICalled" => ->(params) { params["args"] if params["type"] == "error" },
+                   "Log.entryAdded" => ->(params) { params["entry"] if params.dig("entry", "level") == "error" } }.freeze
+
+    # What the browser has found wrong since the last visit began: errors in the console, what could not be loaded, what the page's
+    # policy forbids.
+    attr_reader :complaints
 
     def self.open
       browser = new
@@ -23,15 +31,17 @@ module Harness
     def initialize
       @sequence = 0
       @events = []
+      @complaints = []
       @buffer = +""
       start
       target = command("Target.createTarget", url: "about:blank")["targetId"]
       @session = command("Target.attachToTarget", targetId: target, flatten: true)["sessionId"]
-      %w[Page.enable Runtime.enable].each { |method| command(method) }
+      %w[Page.enable Runtime.enable Log.enable].each { |method| command(method) }
     end
 
     def visit(url)
       @events.clear
+      @complaints.clear
       answer = command("Page.navigate", url: url)
       raise Failed, "#{url}: #{answer["errorText"]}" if answer["errorText"]
 
@@ -138,8 +148,14 @@ module Harness
         @buffer << piece unless piece == :wait_readable
       end
       message = JSON.parse(@buffer.slice!(0..at).chomp("\0"))
-      @events << message["method"] if message["method"]
+      note(message) if message["method"]
       message
+    end
+
+    def note(event)
+      @events << event["method"]
+      complaint = COMPLAINTS[event["method"]]&.call(event["params"])
+      @complaints << complaint.to_s if complaint
     end
 
     def wait_for(what)
