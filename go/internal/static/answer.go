@@ -200,7 +200,7 @@ func (f *Files) probe(e *entry, root *Root) {
 			}
 			continue
 		}
-		if known != nil && known.twin != nil && known.identity == identify(&st) {
+		if known != nil && known.twin != nil && known.identity == identify(&st) && !known.outgrown(f.now) {
 			continue
 		}
 		if form := f.readTwin(e, twin, c, root, now); form != nil {
@@ -227,7 +227,7 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 		f.grumble.about(name, err)
 		return nil
 	}
-	form := &form{coding: c, twin: twin, identity: file.identity}
+	form := &form{coding: c, twin: twin, identity: file.identity, young: file.identity.young(now)}
 	if e.digested {
 		form.validators = e.validators
 	} else {

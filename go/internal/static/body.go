@@ -112,6 +112,17 @@ func (m *multipart) Close() error {
 	return m.file.Close()
 }
 
+// lastLook stands before the end of a body: it is an error if the file has
+// changed since it was opened, and nothing else.
+type lastLook struct{ file *File }
+
+func (l lastLook) Read([]byte) (int, error) {
+	if err := l.file.unchanged(); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
+}
+
 // newMultipart puts the parts together. The file, if not nil, is closed with
 // the body.
 func newMultipart(content io.ReaderAt, file *File, size int64, spans []span, partType []byte) (body *multipart, length int64, mediaType string) {
@@ -131,6 +142,9 @@ func newMultipart(content io.ReaderAt, file *File, size int64, spans []span, par
 		head = append(appendContentRange(head, s, size), "\r\n\r\n"...)
 		parts = append(parts, bytes.NewReader(bytes.Clone(head)), io.NewSectionReader(content, s.start, s.length))
 		length += int64(len(head)) + s.length
+	}
+	if file != nil {
+		parts = append(parts, lastLook{file})
 	}
 	tail := "\r\n--" + boundary + "--\r\n"
 	parts = append(parts, bytes.NewReader([]byte(tail)))

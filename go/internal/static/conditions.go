@@ -16,7 +16,15 @@ type validators struct {
 	date    []byte // the same as in Last-Modified; nil if it is not known
 }
 
-func (v *validators) setModified(seconds int64) {
+// setModified sets the time of the last change, in nanoseconds since 1970. A time
+// in the future is not told to anybody (RFC 9110 §8.8.2.1).
+func (v *validators) setModified(nanoseconds int64, now time.Time) {
+	if nanoseconds <= now.UnixNano() {
+		v.setSeconds(nanoseconds / int64(time.Second))
+	}
+}
+
+func (v *validators) setSeconds(seconds int64) {
 	v.seconds = seconds
 	v.date = time.Unix(seconds, 0).UTC().AppendFormat(nil, http.TimeFormat)
 }

@@ -15,7 +15,7 @@ const (
 
 func known() (v validators) {
 	v.etag = []byte(`"v1"`)
-	v.setModified(longAgo)
+	v.setSeconds(longAgo)
 	return v
 }
 

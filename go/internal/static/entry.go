@@ -3,6 +3,7 @@ package static
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"passenger/go/internal/compress"
 )
@@ -19,7 +20,11 @@ type form struct {
 	// the original itself and for what was encoded here.
 	twin []byte
 	identity
+	young bool // it had just changed when it was looked at
 }
+
+// outgrown reports whether there is more to tell about the content by now.
+func (f *form) outgrown(now func() time.Time) bool { return f.young && !f.identity.young(now()) }
 
 func (f *form) twinName() string { return string(f.twin[:len(f.twin)-1]) }
 

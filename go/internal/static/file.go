@@ -56,10 +56,15 @@ func (id identity) validators(now time.Time, suffix string) validators {
 	etag = append(etag, '-')
 	etag = strconv.AppendInt(etag, id.size, 16)
 	v.etag = append(append(etag, suffix...), '"')
-	if now.UnixNano()-id.changed >= int64(dateSeconds) {
-		v.setModified(id.modified / int64(time.Second))
+	if !id.young(now) {
+		v.setModified(id.modified, now)
 	}
 	return v
+}
+
+// young reports whether there will be more validators in a while.
+func (id identity) young(now time.Time) bool {
+	return !id.settled(now) || now.UnixNano()-id.changed < int64(dateSeconds)
 }
 
 // File is a regular file, open for reading.
@@ -133,6 +138,7 @@ func (f *File) unchanged() error {
 		return err
 	}
 	if f.size != before.size || f.modified != before.modified {
+		f.identity = before // whoever asks again gets the same answer
 		return fmt.Errorf("%s was changed while it was sent", f.name)
 	}
 	return nil

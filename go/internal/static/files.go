@@ -141,7 +141,7 @@ func missing(err error) bool {
 func (f *Files) serveFile(x *httpd.Exchange, l *lookup, site *Site, c candidate, p place) (done bool, err error) {
 	id := identify(&l.st)
 	if e := f.store.get(l.name[:len(l.name)-1]); e != nil {
-		if e.identity == id {
+		if e.identity == id && !e.outgrown(f.now) {
 			f.store.hits.Add(1)
 			return f.answer(x, e, nil, c.root)
 		}
@@ -157,9 +157,9 @@ func (f *Files) serveFile(x *httpd.Exchange, l *lookup, site *Site, c candidate,
 	e.identity = file.identity
 	e.codable = f.options.Compression && compress.Compressible([]byte(e.contentType))
 	if e.digested = c.whole && site.digested(p.path); e.digested {
-		e.setModified(e.modified / int64(time.Second))
+		e.setModified(e.modified, now)
 	} else {
-		e.validators = e.identity.validators(now, "")
+		e.validators, e.young = e.identity.validators(now, ""), e.identity.young(now)
 	}
 	if err := f.read(x, e, file, now); err != nil {
 		file.Close()

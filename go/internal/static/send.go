@@ -53,7 +53,7 @@ func givenBy(x *httpd.Exchange) (g given) {
 		case bytes.EqualFold(name, headerLastModified):
 			g.any = true
 			if seconds, ok := parseDate(value); ok {
-				g.setModified(seconds)
+				g.setSeconds(seconds)
 			}
 		case bytes.EqualFold(name, headerContentRange):
 			g.ranged = true
