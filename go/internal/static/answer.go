@@ -45,7 +45,10 @@ func (f *Files) answer(x *httpd.Exchange, e *entry, file *File, root *Root) (don
 	conditions := conditionsOf(x)
 	send := &e.form
 	varies := e.varies(&f.options)
-	if varies || e.codable {
+	if e.codable {
+		if !varies { // a twin makes it so
+			f.probe(e, root)
+		}
 		if chosen := f.negotiate(x, e, root, conditions.ranges != nil); chosen != nil {
 			send = chosen
 		}
@@ -170,7 +173,9 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 
 // forget drops an encoded form.
 func (f *Files) forget(e *entry, form *form) {
-	e.forms[form.coding].CompareAndSwap(form, nil)
+	if e.forms[form.coding].CompareAndSwap(form, nil) {
+		f.store.grow(e, -int64(cap(form.body)))
+	}
 }
 
 // current reports whether a precompressed file is still the one that is known.
@@ -204,7 +209,9 @@ func (f *Files) probe(e *entry, root *Root) {
 			continue
 		}
 		if form := f.readTwin(e, twin, c, root, now); form != nil {
-			e.forms[c].Store(form)
+			if old := e.forms[c].Swap(form); old != nil {
+				f.store.grow(e, -int64(cap(old.body)))
+			}
 		}
 	}
 }
@@ -236,7 +243,8 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 	}
 	if file.size <= keepMax && file.settled(now) && f.store.grow(e, file.size) {
 		form.body = make([]byte, file.size)
-		if _, err := file.ReadAt(form.body, 0); err != nil {
+		if err := file.readAll(form.body); err != nil {
+			f.store.grow(e, -file.size)
 			f.grumble.about(name, err)
 			return nil
 		}
@@ -262,7 +270,7 @@ func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
 		}
 		defer file.Close()
 		content = make([]byte, e.size)
-		if _, err := file.ReadAt(content, 0); err != nil || file.unchanged() != nil {
+		if file.readAll(content) != nil {
 			return nil
 		}
 	}
@@ -275,7 +283,9 @@ func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
 		return nil
 	}
 	made := &form{coding: c, body: body, validators: e.validators.weak()}
-	e.forms[c].Store(made)
+	if !e.forms[c].CompareAndSwap(nil, made) { // a twin has just been found
+		f.store.grow(e, -int64(cap(body)))
+	}
 	return made
 }
 

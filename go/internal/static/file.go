@@ -121,6 +121,22 @@ func (f *File) ReadAt(p []byte, offset int64) (int, error) {
 	return done, nil
 }
 
+// readAll fills p with the content from its beginning; errChanged if that is not
+// what the file had when it was opened.
+func (f *File) readAll(p []byte) error {
+	_, err := f.ReadAt(p, 0)
+	if errors.Is(err, io.EOF) {
+		return errChanged
+	}
+	if err != nil {
+		return err
+	}
+	if f.unchanged() != nil { // possible where it could not be frozen
+		return errChanged
+	}
+	return nil
+}
+
 // refresh looks at the file again.
 func (f *File) refresh() error {
 	var st unix.Stat_t

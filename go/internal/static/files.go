@@ -110,11 +110,11 @@ func (f *Files) find(x *httpd.Exchange, l *lookup) bool {
 	l.candidates = site.candidates(l.candidates, p)
 	for _, c := range l.candidates {
 		l.name = append(c.appendName(l.name[:0], p), 0)
-		if !f.stats.regular(l.name, &l.st) {
-			continue
-		}
 		// A file that changes between two looks at it is looked at again.
 		for range 3 {
+			if !f.stats.regular(l.name, &l.st) {
+				break
+			}
 			done, err := f.serveFile(x, l, site, c, p)
 			if done {
 				return true
@@ -163,7 +163,7 @@ func (f *Files) serveFile(x *httpd.Exchange, l *lookup, site *Site, c candidate,
 	}
 	if err := f.read(x, e, file, now); err != nil {
 		file.Close()
-		return false, err
+		return false, ignoreChanged(err)
 	}
 	if e.body != nil {
 		file.Close()
@@ -200,7 +200,7 @@ func (f *Files) read(x *httpd.Exchange, e *entry, file *File, now time.Time) err
 		e.body = resize(x.Ctx.Response.SwapBody(nil), int(e.size))
 	}
 	if e.body != nil {
-		if _, err := file.ReadAt(e.body, 0); err != nil {
+		if err := file.readAll(e.body); err != nil {
 			return err
 		}
 	}

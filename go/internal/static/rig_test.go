@@ -238,3 +238,24 @@ func text(size int) string {
 	}
 	return b.String()[:size]
 }
+
+// client asks on a connection of its own; it may be used by another goroutine
+// than the test's.
+type client struct {
+	testing.TB
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func dialed(r *rig) *client {
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		panic(err)
+	}
+	r.Cleanup(func() { conn.Close() })
+	return &client{r.TB, conn, bufio.NewReader(conn)}
+}
+
+func (c *client) get(target string, fields ...string) answer {
+	return converse(c, c.conn, c.reader, http.MethodGet, target, fields...)
+}

@@ -84,7 +84,7 @@ func (s *store) put(e *entry) {
 	s.shrink()
 }
 
-// grow accounts for n more bytes of an entry; false if it is not kept any more,
+// grow accounts for n more bytes of an entry, or fewer; false if it is not kept any more,
 // or would not be.
 func (s *store) grow(e *entry, n int64) bool {
 	s.mu.Lock()
