@@ -182,7 +182,7 @@ var errBeingWritten = errors.New("the file is being written")
 // freeze keeps writers from opening the file until thaw; errBeingWritten if one
 // has it open now. It is a lease (fcntl(2), F_SETLEASE), which exists for files
 // of one's own on local file systems. Elsewhere a file counts as being written
-// as long as it has been modified within the last second.
+// for a second after its last change.
 func (f *File) freeze(now time.Time) (thaw func(), err error) {
 	// A writer that comes meanwhile waits, and the kernel sends a signal; this one
 	// is ignored by default, and used by the Go runtime for itself.
@@ -195,11 +195,17 @@ func (f *File) freeze(now time.Time) (thaw func(), err error) {
 	case syscall.EAGAIN:
 		return nil, errBeingWritten
 	default:
-		if now.UnixNano()-max(f.modified, f.changed) < int64(time.Second) {
+		if f.mayBeWritten(now) {
 			return nil, errBeingWritten
 		}
 		return func() {}, nil
 	}
+}
+
+// mayBeWritten is what there is to go by without a lease. The time of the
+// inode counts, which nobody can set.
+func (id identity) mayBeWritten(now time.Time) bool {
+	return now.UnixNano()-id.changed < int64(time.Second)
 }
 
 func (f *File) thaw() {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -258,4 +259,43 @@ func dialed(r *rig) *client {
 
 func (c *client) get(target string, fields ...string) answer {
 	return converse(c, c.conn, c.reader, http.MethodGet, target, fields...)
+}
+
+// slowReader has got the beginning of a large response and reads no further.
+type slowReader struct {
+	testing.TB
+	conn net.Conn
+	body io.ReadCloser
+	got  int64
+}
+
+func newSlowReader(t testing.TB, r *rig, target string) *slowReader {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", target)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.CopyN(io.Discard, response.Body, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &slowReader{t, conn, response.Body, n}
+}
+
+// rest reads on after something has happened, and says how much came altogether.
+func (s *slowReader) rest(happens func()) int64 {
+	s.Helper()
+	happens()
+	n, err := io.Copy(io.Discard, s.body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
+		s.Error(err)
+	}
+	return s.got + n
 }
