@@ -392,6 +392,9 @@ func withhold(h *fasthttp.ResponseHeader, names ...[]byte) {
 }
 
 func (c *content) whole(x *httpd.Exchange) {
+	if c.size == 0 { // of a response to HEAD it would not be told
+		x.Ctx.Response.Header.SetContentLength(0)
+	}
 	switch {
 	case c.borrowed:
 		x.Ctx.Response.SwapBody(c.body)

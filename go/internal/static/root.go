@@ -92,10 +92,14 @@ func (r *Root) Open(name string) (*File, error) {
 	if beneath {
 		return openHandle(handle, name, nil)
 	}
-	return openHandle(handle, name, func(real string) bool {
+	file, err := openHandle(handle, name, func(real string) bool {
 		dir, err := filepath.EvalSymlinks(r.dir)
 		return err == nil && within(real, []string{dir}) || r.outside.contain(real)
 	})
+	if errors.Is(err, ErrOutside) {
+		return nil, fmt.Errorf("%w (static_symlink_dirs has the directories that links may lead to)", err)
+	}
+	return file, err
 }
 
 // openHandle opens the file that a handle stands for, and closes the handle.
