@@ -1,6 +1,7 @@
 package static
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +16,8 @@ import (
 // Root is a directory whose files are served. It is named, not held: it may
 // come into being later, and be replaced by another one.
 type Root struct {
-	dir     string
-	outside *Dirs // where links may lead to
+	dir     string // without a slash at its end
+	outside *Dirs  // where links may lead to
 }
 
 // NewRoot describes the directory at an absolute path. Links in it may lead
@@ -27,6 +28,9 @@ func NewRoot(dir string, outside []string) *Root {
 
 // Dir is the directory's path.
 func (r *Root) Dir() string { return r.dir }
+
+// path is dir, which is empty for the root of the file system.
+func (r *Root) path() string { return cmp.Or(r.dir, "/") }
 
 // Dirs are directories from which files may be sent.
 type Dirs struct {
@@ -93,7 +97,7 @@ func (r *Root) Open(name string) (*File, error) {
 		return openHandle(handle, name, nil)
 	}
 	file, err := openHandle(handle, name, func(real string) bool {
-		dir, err := filepath.EvalSymlinks(r.dir)
+		dir, err := filepath.EvalSymlinks(r.path())
 		return err == nil && within(real, []string{dir}) || r.outside.contain(real)
 	})
 	if errors.Is(err, ErrOutside) {
@@ -134,9 +138,9 @@ func openHandle(handle int, name string, allowed func(real string) bool) (*File,
 
 // handle finds the file; beneath says that the kernel vouches for where it lies.
 func (r *Root) handle(name string) (fd int, beneath bool, err error) {
-	dir, err := unix.Open(r.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := unix.Open(r.path(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, false, &os.PathError{Op: "open", Path: r.dir, Err: err}
+		return -1, false, &os.PathError{Op: "open", Path: r.path(), Err: err}
 	}
 	defer unix.Close(dir)
 	relative := strings.TrimLeft(strings.TrimPrefix(name, r.dir), "/")
@@ -147,7 +151,9 @@ func (r *Root) handle(name string) (fd int, beneath bool, err error) {
 	switch err {
 	case nil:
 		return fd, true, nil
-	case unix.EXDEV, unix.ENOSYS, unix.EPERM: // a link that leads out; an older kernel; a sandbox
+	// A link that leads out; a link with .. while something is renamed anywhere on
+	// this machine; an older kernel; a sandbox.
+	case unix.EXDEV, unix.EAGAIN, unix.ENOSYS, unix.EPERM:
 		if fd, err = unix.Openat(dir, relative, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 			return fd, false, nil
 		}

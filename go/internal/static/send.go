@@ -34,6 +34,9 @@ func Send(x *httpd.Exchange, file *File) {
 	}
 	c.indivisible = given.noRanges
 	conditions := conditionsOf(x)
+	if given.any && given.date == nil { // there is no date then (RFC 9110 §13.1.4)
+		conditions.unmodifiedSince = nil
+	}
 	c.deliver(x, &conditions)
 }
 
