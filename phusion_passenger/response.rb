@@ -13,7 +13,7 @@ module PhusionPassenger
           deliver_file(slot, status, headers, file)
         elsif env["REQUEST_METHOD"] == "HEAD"
           slot.respond(status, headers, []) # a file that can't be opened: nobody needs the body
-        elsif (array = as_array(body))
+        elsif (array = as_array(headers, body))
           slot.respond(status, headers, array) || deliver_each(slot, status, headers, array)
         elsif body.respond_to?(:each)
           deliver_each(slot, status, headers, body)
@@ -27,12 +27,14 @@ module PhusionPassenger
 
       private
 
-      def as_array(body)
+      # A body whose length is known need not be put together. And Rails 7.2 offers to_ary on bodies that can only be
+      # iterated with a block (Rack::Files::Iterator).
+      def as_array(headers, body)
         return body if body.is_a?(Array)
         return [body] if body.is_a?(String) # not Rack, but what some applications return
         return [] if body.nil?
 
-        body.to_ary if body.respond_to?(:to_ary)
+        body.to_ary if body.respond_to?(:to_ary) && !header(headers, "content-length")
       end
 
       # The open file if the response is one whole regular file. It is opened here, because closing the body may delete it
@@ -63,15 +65,21 @@ module PhusionPassenger
       def deliver_each(slot, status, headers, body)
         body = ChunkedBody.new(body) if header(headers, "transfer-encoding").to_s.casecmp?("chunked")
         begun = begin_at_once?(headers)
+        complete = false
+        length = header(headers, "content-length").to_s
         slot.write_head(status, headers, nil) if begun
         body.each do |chunk|
           if begun
             slot.write_body(chunk) unless chunk.empty?
+          elsif chunk.bytesize.to_s == length # that is all of it; more would be an error, and raises
+            begun = complete = slot.respond(status, headers, [chunk])
           else
             begun = true
             slot.write_head(status, headers, chunk)
           end
         end
+        return if complete
+
         begun ? slot.write_end : slot.respond(status, headers, [])
       end
 

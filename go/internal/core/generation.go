@@ -183,8 +183,8 @@ func (s *supervisor) promote(g *generation) {
 	s.current, s.next = g, nil
 	s.failures = 0
 	s.broken.Store(nil)
-	s.serving(g.facts)
 	s.dispatcher.Serve(g.Generation)
+	s.serving(g.facts) // after that, so that nothing of the old one is kept from now on
 	if old != nil {
 		s.log.Info("new application processes have taken over", "generation", g.Number())
 		s.drain(old)

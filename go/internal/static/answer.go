@@ -135,6 +135,9 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 		return nil
 	}
 	f.probe(e, root)
+	// What somebody has compressed beforehand is smaller, as a rule, so it comes
+	// first unless the client would rather have what can be made here.
+	made, best := e.made(&f.options), max(accept.Q(compress.Gzip), accept.Q(compress.Brotli))
 	for {
 		available := compress.Set(0).With(compress.Identity)
 		for c := compress.Gzip; c < codings; c++ {
@@ -143,7 +146,7 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 			}
 		}
 		c, ok := accept.Choose(available)
-		if !ok || c == compress.Identity {
+		if !ok || c == compress.Identity || made && accept.Q(c) < best {
 			break
 		}
 		form := e.forms[c].Load()
@@ -155,7 +158,7 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 		}
 		f.forget(e, form)
 	}
-	if !e.made(&f.options) {
+	if !made {
 		return nil
 	}
 	available := compress.Set(0).With(compress.Identity).With(compress.Gzip).With(compress.Brotli)
@@ -188,7 +191,8 @@ func (f *Files) current(form *form) bool {
 }
 
 // probe looks for precompressed files beside the original. One that is older
-// than the original belongs to an earlier content.
+// than the original belongs to an earlier content, and one that is larger is of
+// no use.
 func (f *Files) probe(e *entry, root *Root) {
 	now := f.now()
 	last := e.probed.Load()
@@ -199,7 +203,7 @@ func (f *Files) probe(e *entry, root *Root) {
 		known := e.forms[c].Load()
 		twin := append([]byte(e.name+c.Suffix()), 0)
 		var st unix.Stat_t
-		if !f.stats.regular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified {
+		if !f.stats.regular(twin, &st) || st.Mtim.Nano()+int64(time.Millisecond) < e.modified || st.Size >= e.size {
 			if known != nil && known.twin != nil {
 				f.forget(e, known)
 			}
@@ -234,6 +238,9 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 		f.grumble.about(name, err)
 		return nil
 	}
+	if !file.settled(now) {
+		return nil // the next one, written in its place, could not be told from it
+	}
 	form := &form{coding: c, twin: twin, identity: file.identity, young: file.identity.young(now)}
 	if e.digested {
 		form.validators = e.validators
@@ -241,10 +248,15 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 		form.validators = file.identity.validators(now, "-"+c.String())
 		form.seconds, form.date = e.seconds, e.date
 	}
-	if file.size <= keepMax && file.settled(now) && f.store.grow(e, file.size) {
+	// That of an entry which is not kept is read all the same, for this response:
+	// nobody can rewrite it now.
+	counted := file.size <= keepMax && f.store.grow(e, file.size)
+	if counted || file.size <= copyMax && !e.kept.Load() {
 		form.body = make([]byte, file.size)
 		if err := file.readAll(form.body); err != nil {
-			f.store.grow(e, -file.size)
+			if counted {
+				f.store.grow(e, -file.size)
+			}
 			f.grumble.about(name, err)
 			return nil
 		}

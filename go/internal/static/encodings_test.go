@@ -136,7 +136,7 @@ func TestATwinThatComesChangesAndGoes(t *testing.T) {
 // Twins that are not kept in memory are opened each time.
 func TestATwinThatIsBeingWrittenDoesNotHideItsFile(t *testing.T) {
 	r := newRig(t, nil)
-	content := text(5000)
+	content := text(2 * keepMax)
 	r.write("a.css", content)
 	twin := text(keepMax + 1)
 	path := r.write("a.css.zst", twin)
@@ -149,6 +149,26 @@ func TestATwinThatIsBeingWrittenDoesNotHideItsFile(t *testing.T) {
 	writer.Close()
 	r.advance(2 * probeInterval)
 	r.get("/a.css", "Accept-Encoding: zstd").says(t, "afterwards", twin)
+}
+
+func TestATwinThatIsNoSmallerIsNotUsed(t *testing.T) {
+	r := newRig(t, nil)
+	r.write("a.css", text(100))
+	r.write("a.css.gz", text(100))
+	r.get("/a.css", "Accept-Encoding: gzip").says(t, "as large", text(100))
+}
+
+func TestWeightsDecideBetweenATwinAndWhatCanBeMade(t *testing.T) {
+	r := newRig(t, nil)
+	r.write("a.css", text(5000))
+	r.write("a.css.gz", "twin")
+	for accept, coding := range map[string]string{
+		"gzip, br": "gzip", "gzip;q=0.5, br": "br", "gzip, br;q=0.5": "gzip", "br": "br", "gzip;q=0, br;q=0.1, identity;q=0.5": "", "identity, gzip;q=0.5": "",
+	} {
+		if got := r.get("/a.css", "Accept-Encoding: "+accept).Header.Get("Content-Encoding"); got != coding {
+			t.Errorf("%s: %q", accept, got)
+		}
+	}
 }
 
 func TestTextIsEncodedOnce(t *testing.T) {

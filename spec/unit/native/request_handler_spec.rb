@@ -70,6 +70,20 @@ RSpec.describe PhusionPassenger::RequestHandler do
       expect(closed).to be(true)
     end
 
+    it "does not put a body together whose length is known, as Rails 7.2 cannot do with parts of files" do
+      response = body("abc", to_ary: %w[wrong])
+      serve(app_returning([200, { "Content-Length" => "3" }, response]))
+      frame = driver.frame
+      expect([frame.type, frame.body, response.closed]).to eq([:complete, "abc", 1])
+    end
+
+    it "iterates to the end although the first chunk is all there is" do
+      ended = false
+      response = Enumerator.new { |chunks| chunks << "abc"; chunks << ""; ended = true } # rubocop:disable Style/Semicolon
+      serve(app_returning([200, { "Content-Length" => "3" }, response]))
+      expect([driver.frame.type, ended]).to eq([:complete, true])
+    end
+
     it "uses each where to_ary gives nil, as in Rails 6.1" do
       response = body("a", "b", to_ary: nil)
       serve(app_returning([200, {}, response]))
