@@ -8,9 +8,9 @@ import (
 )
 
 // Whole is a body stream whose writer has all of the body already and is only
-// waiting for it to be taken. The cache may read it into memory; of other
-// streams it takes nothing, since that would hold up a response that comes in
-// pieces.
+// waiting for it to be taken. The cache may read it into memory; other streams
+// it only follows (copiedBody), since reading would hold up a response that comes
+// in pieces.
 type Whole interface {
 	io.Reader
 	// Whole does nothing but tell such a stream.

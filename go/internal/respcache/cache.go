@@ -30,6 +30,17 @@
 // answered, would make one visitor wait each time, and on a quiet site that is
 // every visitor. The refreshes are counted, bounded in number, and waited for by
 // Close.
+//
+// # Streams
+//
+// A body that comes in pieces is copied as it passes to the client, and stored
+// when it has ended as it should; nothing is held back for that. Its flight ends
+// with the head of the response: it is the client that takes the body, and
+// nobody else is to wait for a slow one. So until the first such response is
+// stored, requests for it go to the app side by side. Its age begins with its
+// head, and it does not take the place of a response whose age began later. The
+// copies under way are bounded in bytes, apart from the entries; a response for
+// which there is no room is passed on without being copied.
 package respcache
 
 import (
@@ -101,6 +112,7 @@ type Cache struct {
 	spare     []*flight // that nobody has waited for
 	epochs    [epochSlots]uint64
 	purged    uint64 // raised by every purge but those of one URL
+	copies    int64  // bytes held for bodies that are on their way
 	refreshes int
 	closed    bool
 	counts    counts
@@ -153,7 +165,8 @@ func (c *Cache) Close() {
 func (c *Cache) clock() int64 { return int64(c.now().Sub(c.epoch)) }
 
 // Handler puts the cache in front of next. It asks next for what it does not
-// have, and looks at x.Ctx.Response when next has returned.
+// have, looks at x.Ctx.Response when next has returned, and follows a body that
+// is still to come.
 func (c *Cache) Handler(next httpd.Handler) httpd.Handler {
 	return func(x *httpd.Exchange) {
 		switch string(x.Method) {
@@ -284,35 +297,71 @@ func (c *Cache) lead(p *probe, f *flight, next httpd.Handler) {
 	c.finish(p, f)
 }
 
+// outcome is what became of a response.
+type outcome uint8
+
+const (
+	refused outcome = iota
+	stored
+	open // its body is still to come, or was not copied
+)
+
 // finish looks at the response of next, stores it if it may, and puts a stale
 // one in the place of an error.
-func (c *Cache) finish(p *probe, f *flight) (stored bool) {
+func (c *Cache) finish(p *probe, f *flight) outcome {
 	var response findings
 	if !response.inspect(c, p) {
 		c.passed(p, f)
 		if p.fallback != nil {
 			c.standIn(p)
 		}
-		return false
+		return refused
 	}
 	e, v := response.keep(c, p)
-	now := c.clock()
+	switch {
+	case e == nil:
+	case response.streamed:
+		c.follow(p, e, v)
+		return open
+	default:
+		if body, ok := take(&p.x.Ctx.Response); ok {
+			e.fill(body)
+		} else {
+			e = nil
+		}
+	}
+	o, now := p.origin(), c.clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.epoch != c.epochs[p.home%epochSlots] || p.purge != c.purged {
-		return false // its content has been changed, or purged, since the request began
+	result := c.store(&o, e, v, now)
+	if result == stored {
+		p.x.Memo = e
 	}
-	if e == nil || !c.table.insert(c, p, e, v) {
-		c.marks.set(p.mark(p.flight), markPass, now, passFor)
-		return false
+	return result
+}
+
+// store puts an entry into the table; nil is a response that cannot be stored
+// after all. It is called under the lock.
+func (c *Cache) store(o *origin, e *entry, v *vary, now int64) outcome {
+	if c.overtaken(o) {
+		return refused
+	}
+	if e == nil || !c.table.insert(o.home, o.url, e, v) {
+		c.marks.set(o.pass, markPass, now, passFor)
+		return refused
 	}
 	c.counts.stores++
 	if e.public {
-		c.marks.set(mark(p.base, true), markKnown, now, knownFor)
+		c.marks.set(o.known, markKnown, now, knownFor)
 	}
-	c.marks.clear(p.mark(p.flight), markPass)
-	p.x.Memo = e
-	return true
+	c.marks.clear(o.pass, markPass)
+	return stored
+}
+
+// overtaken reports whether the content has been changed, or purged, since the
+// request began.
+func (c *Cache) overtaken(o *origin) bool {
+	return o.epoch != c.epochs[o.home%epochSlots] || o.purge != c.purged
 }
 
 // passed remembers a response that cannot be stored, if others have, or could
@@ -399,7 +448,12 @@ func (c *Cache) refresh(x *httpd.Exchange, e *entry, next httpd.Handler) {
 	status := x.Ctx.Response.StatusCode()
 	// An app that no longer lets everybody have the page must not find the old
 	// one served; but what it gives somebody with cookies says nothing of others.
-	obsolete = !c.finish(p, nil) && status < http.StatusInternalServerError && !p.cookies
+	result := c.finish(p, nil)
+	if b, ok := x.Ctx.Response.BodyStream().(*copiedBody); ok {
+		b.drain(c.wait)
+		result = b.result
+	}
+	obsolete = result == refused && status < http.StatusInternalServerError && !p.cookies
 	if err := x.Ctx.Response.CloseBodyStream(); err != nil {
 		c.log.Warn("a response that refreshed nothing cannot be closed", "path", string(x.Path), "error", err)
 	}

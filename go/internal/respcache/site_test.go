@@ -36,6 +36,12 @@ type site struct {
 
 func newSite(t testing.TB, o Options, app httpd.Handler) *site {
 	t.Helper()
+	return newSiteBehind(t, func(h httpd.Handler) httpd.Handler { return h }, o, app)
+}
+
+// newSiteBehind is newSite with a step outside of the cache.
+func newSiteBehind(t testing.TB, step func(httpd.Handler) httpd.Handler, o Options, app httpd.Handler) *site {
+	t.Helper()
 	s := &site{TB: t, now: time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC), app: app}
 	o.Now = func() time.Time {
 		s.mu.Lock()
@@ -51,7 +57,7 @@ func newSite(t testing.TB, o Options, app httpd.Handler) *site {
 		app(x)
 	})
 	refuse := func(ctx *fasthttp.RequestCtx, status int, reason string) { ctx.Error(reason, status) }
-	server := httpd.NewServer(handler, refuse, slog.New(slog.DiscardHandler))
+	server := httpd.NewServer(step(handler), refuse, slog.New(slog.DiscardHandler))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,8 @@ type findings struct {
 	expiring             bool // there is an Expires
 	age                  time.Duration
 	varies               bool
-	fields, bytes        int // to keep
+	streamed             bool // the body is still to come
+	fields, bytes        int  // to keep
 	lifetime             time.Duration
 	staleWhileRevalidate time.Duration
 	staleIfError         time.Duration
@@ -41,8 +42,13 @@ type findings struct {
 func (f *findings) inspect(c *Cache, p *probe) bool {
 	r := &p.x.Ctx.Response
 	// A connection that has been taken over has had its answer elsewhere.
-	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() || !takeable(r, c.maxBody) {
+	if !p.get || !cacheableStatus(r.StatusCode()) || p.x.Ctx.Hijacked() {
 		return false
+	}
+	if !takeable(r, c.maxBody) {
+		if f.streamed = followable(r, c.maxBody); !f.streamed {
+			return false
+		}
 	}
 	f.control = newControl()
 	for name, value := range r.Header.All() {
@@ -109,7 +115,8 @@ func (f *findings) judge(p *probe, now func() time.Time) bool {
 	return f.lifetime+max(f.staleWhileRevalidate, f.staleIfError) > f.age
 }
 
-// keep makes an entry of the response.
+// keep makes an entry of the response, still without its body; nil if nothing
+// can be selected by what it varies by, or the key is too long.
 func (f *findings) keep(c *Cache, p *probe) (*entry, *vary) {
 	r := &p.x.Ctx.Response
 	now := c.now()
@@ -147,10 +154,11 @@ func (f *findings) keep(c *Cache, p *probe) (*entry, *vary) {
 			onRefusal: kind == responseControl || kind == responseExpires || kind == responseVary || kind == responseETag || kind == responseContentLocation || kind == responseLastModified && f.etag == nil,
 		})
 	}
-	var ok bool
-	if e.body, ok = take(r); !ok {
+	var secondary []byte
+	if e.hash, secondary = p.variant(c.seed, v); len(p.key) > maxKey {
 		return nil, nil
 	}
+	e.secondary = string(secondary)
 	if f.etag != nil {
 		opaque, _ := bytes.CutPrefix(f.etag, []byte("W/"))
 		e.etag = bytes.Clone(opaque)
@@ -159,8 +167,14 @@ func (f *findings) keep(c *Cache, p *probe) (*entry, *vary) {
 		e.lastModified = t.Unix()
 	}
 	const fieldSize = 64
-	e.size = int64(cap(e.body) + cap(text) + len(e.etag) + fieldSize*cap(e.fields))
+	e.size = int64(entryOverhead + cap(text) + len(e.etag) + len(e.secondary) + fieldSize*cap(e.fields))
 	return e, v
+}
+
+// fill gives a new entry its body.
+func (e *entry) fill(body []byte) {
+	e.body = body
+	e.size += int64(cap(body))
 }
 
 // responseKind is what a response header field means to the cache.

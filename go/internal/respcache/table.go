@@ -69,29 +69,23 @@ func (t *table) find(c *Cache, p *probe) *entry {
 }
 
 // insert takes an entry in, in place of the one that the same requests select.
-func (t *table) insert(c *Cache, p *probe, e *entry, v *vary) bool {
-	hash, secondary := p.variant(c.seed, v)
-	if len(p.key) > maxKey {
-		return false
-	}
-	e.hash, e.secondary = hash, string(secondary)
-	e.size += int64(entryOverhead + len(secondary))
-	room := e.size + v.size() + int64(resourceOverhead+p.urlEnd)
+func (t *table) insert(home uint64, url []byte, e *entry, v *vary) bool {
+	room := e.size + v.size() + int64(resourceOverhead+len(url))
 	if room > t.limit/maxEntryShare {
 		return false
 	}
-	if old := t.entries[hash]; old != nil {
+	if old := t.entries[e.hash]; old != nil {
 		t.remove(old)
 	}
 	t.shrink(t.limit - room)
-	r := t.resources[p.home]
-	if r != nil && r.url != string(p.url()) { // two URLs with one hash: one has to go
+	r := t.resources[home]
+	if r != nil && r.url != string(url) { // two URLs with one hash: one has to go
 		t.removeAll(r)
 		r = nil
 	}
 	if r == nil {
-		r = &resource{url: string(p.url()), home: p.home, size: int64(resourceOverhead + p.urlEnd)}
-		t.resources[p.home] = r
+		r = &resource{url: string(url), home: home, size: int64(resourceOverhead + len(url))}
+		t.resources[home] = r
 		t.bytes += r.size
 	}
 	t.learn(r, v)
@@ -106,7 +100,7 @@ func (t *table) insert(c *Cache, p *probe, e *entry, v *vary) bool {
 		t.oldest = e
 	}
 	t.newest = e
-	t.entries[hash] = e
+	t.entries[e.hash] = e
 	t.bytes += e.size
 	return true
 }
