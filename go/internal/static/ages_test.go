@@ -44,8 +44,7 @@ func (r *rig) age(path string, age time.Duration) {
 	if err := unix.Stat(path, &st); err != nil {
 		r.Fatal(err)
 	}
-	at := time.Unix(0, st.Ctim.Nano()).Add(age)
-	r.files.now = func() time.Time { return at }
+	r.frozen.Store(st.Ctim.Nano() + int64(age))
 }
 
 func TestAYoungFileHasFewerValidatorsAndTheOthersInTheEnd(t *testing.T) {

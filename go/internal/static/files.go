@@ -53,7 +53,7 @@ type Files struct {
 // New makes the service for a site.
 func New(o Options, site *Site) *Files {
 	f := &Files{options: o, store: newStore(o.CacheSize), grumble: newGrumbler(o.Log), stats: stats{quick: allLocal()}, now: time.Now}
-	f.lookups.New = func() any { return new(lookup) }
+	f.lookups.New = func() any { return &lookup{decoded: make([]byte, 0, 256)} }
 	f.site.Store(site)
 	return f
 }

@@ -69,7 +69,7 @@ func TestWhichFileAURLStandsFor(t *testing.T) {
 func TestMethodsForWhichFilesAreServed(t *testing.T) {
 	r := newRig(t, nil)
 	r.write("a.txt", "content")
-	r.app = func(x *httpd.Exchange) { x.Ctx.SetStatusCode(http.StatusTeapot) }
+	r.answerWith(func(x *httpd.Exchange) { x.Ctx.SetStatusCode(http.StatusTeapot) })
 	for method, status := range map[string]int{"GET": 200, "HEAD": 200, "POST": 418, "PUT": 418, "DELETE": 418, "OPTIONS": 418, "PATCH": 418, "get": 418, "QUERY": 418} {
 		r.ask(method, "/a.txt", "Content-Length: 0").is(t, method, status)
 	}

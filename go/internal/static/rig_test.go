@@ -35,7 +35,8 @@ type rig struct {
 	addr    string
 	ahead   atomic.Int64 // how far the clock is ahead, in nanoseconds
 	encoded atomic.Int64 // calls of Encode
-	app     httpd.Handler
+	app     atomic.Pointer[httpd.Handler]
+	frozen  atomic.Int64 // where the clock stands, in nanoseconds since 1970; 0: it goes
 	conn    net.Conn
 	reader  *bufio.Reader
 }
@@ -74,9 +75,14 @@ func newRig(t testing.TB, adapt func(*Options)) *rig {
 		Assets: []*regexp.Regexp{regexp.MustCompile(`^/assets/.+-[0-9a-f]{8}\.`)},
 	}
 	r.files = New(o, r.site)
-	r.files.now = func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
-	r.app = func(x *httpd.Exchange) { x.Ctx.SetBodyString(fromApp) }
-	server := httpd.NewServer(r.files.Handler(func(x *httpd.Exchange) { r.app(x) }),
+	r.files.now = func() time.Time {
+		if at := r.frozen.Load(); at != 0 {
+			return time.Unix(0, at)
+		}
+		return time.Now().Add(time.Duration(r.ahead.Load()))
+	}
+	r.answerWith(func(x *httpd.Exchange) { x.Ctx.SetBodyString(fromApp) })
+	server := httpd.NewServer(r.files.Handler(func(x *httpd.Exchange) { (*r.app.Load())(x) }),
 		func(ctx *fasthttp.RequestCtx, status int, reason string) { ctx.Error(reason, status) }, slog.New(slog.DiscardHandler))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -157,6 +163,9 @@ func (r *rig) date(path string, modified time.Time) string {
 	}
 	return path
 }
+
+// answerWith makes a handler the app.
+func (r *rig) answerWith(app httpd.Handler) { r.app.Store(&app) }
 
 func (r *rig) advance(d time.Duration) { r.ahead.Add(int64(d)) }
 

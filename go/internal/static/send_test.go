@@ -62,7 +62,7 @@ func TestAFileThatTheAppNamesIsSentAsTheAppSays(t *testing.T) {
 			r := newRig(t, nil)
 			content := text(size)
 			path := r.write("../named.pdf", content)
-			r.app = func(x *httpd.Exchange) {
+			r.answerWith(func(x *httpd.Exchange) {
 				x.Ctx.SetStatusCode(c.status)
 				for name, value := range c.given {
 					x.Ctx.Response.Header.Add(name, value)
@@ -78,7 +78,7 @@ func TestAFileThatTheAppNamesIsSentAsTheAppSays(t *testing.T) {
 				// Without a second's pause the file has no validators yet.
 				regular.changed -= int64(time.Minute)
 				Send(x, regular)
-			}
+			})
 			for range 2 { // the connection is good for another one
 				a := r.ask(c.method, "/app", c.asked...)
 				a.is(t, sentence, c.want, c.fields...)
@@ -100,13 +100,13 @@ func TestAFileThatTheAppNamesIsSentAsTheAppSays(t *testing.T) {
 func TestAnEmptyFileCanBeSent(t *testing.T) {
 	r := newRig(t, nil)
 	path := r.write("../empty.bin", "")
-	r.app = func(x *httpd.Exchange) {
+	r.answerWith(func(x *httpd.Exchange) {
 		file, err := NewDirs([]string{r.pages, "/"}).Open(path)
 		if err != nil {
 			t.Error(err)
 		}
 		Send(x, file)
-	}
+	})
 	r.get("/app").is(t, "empty", 200, "Content-Length: 0")
 	r.get("/app", "Range: bytes=0-").is(t, "empty", 416, "Content-Range: bytes */0")
 }

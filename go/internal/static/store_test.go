@@ -9,6 +9,8 @@ import (
 // check looks at what must hold between two calls.
 func (s *store) check(t *testing.T, when string) {
 	t.Helper()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	size := int64(0)
 	for i, e := range s.ring {
 		size += e.cost
