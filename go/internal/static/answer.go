@@ -268,7 +268,10 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 // another request makes it, this one does without.
 func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
 	if known := e.forms[c].Load(); known != nil {
-		return known
+		if f.current(known) {
+			return known
+		}
+		f.forget(e, known)
 	}
 	if e.vain.Load()&(1<<c) != 0 || !e.making.TryLock() {
 		return nil

@@ -275,3 +275,18 @@ func TestNobodyWaitsForAFormThatIsBeingMade(t *testing.T) {
 		t.Errorf("it was made %d times", n)
 	}
 }
+
+func TestATwinThatHasChangedIsNotSentInPlaceOfWhatCannotBeMade(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.Encode = func(dst, src []byte, c compress.Coding) ([]byte, error) { return nil, io.ErrShortBuffer }
+	})
+	content := text(5000)
+	r.write("a.css", content)
+	path := r.write("a.css.gz", "first")
+	ask := func() answer { return r.get("/a.css", "Accept-Encoding: gzip;q=0.5, br") }
+	ask().says(t, "as it is", "first")
+	r.writeTo(path, "second")
+	ask().says(t, "changed", content)
+	r.advance(2 * probeInterval)
+	ask().says(t, "found again", "second")
+}
