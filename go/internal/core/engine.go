@@ -100,6 +100,7 @@ func Start(options config.Options) (*Engine, error) {
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
+	e.server.UseShortcut(e.files.Shortcut)
 	if err := e.startAdmin(url); err != nil {
 		err = errors.Join(err, e.listener.Close()) // nobody serves it yet
 		e.close()

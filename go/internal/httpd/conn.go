@@ -48,7 +48,18 @@ type Conn struct {
 	remoteAddr, remotePort string
 	localAddr, localPort   string
 
-	gatherer      gatherer
+	gatherer gatherer
+
+	// The server has been given the bytes of one request, `given` of them, and
+	// nothing else; or nothing yet.
+	clean bool
+	given int
+	// What a shortcut needs.
+	shortcut   func(data []byte) (bool, error) // cut, or nil
+	head       []byte
+	dateText   []byte
+	dateSecond int64
+
 	readingBody   bool
 	framing       int64 // bytes of chunk framing that may still come; only while a chunked body is read
 	writeDeadline time.Time
@@ -61,7 +72,10 @@ func newConn(c net.Conn, owner *connections) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{Conn: c, raw: raw, owner: owner}
+	conn := &Conn{Conn: c, raw: raw, owner: owner, clean: true}
+	if owner.shortcut != nil {
+		conn.shortcut = conn.cut
+	}
 	conn.remoteAddr, conn.remotePort = splitAddr(c.RemoteAddr())
 	conn.localAddr, conn.localPort = splitAddr(c.LocalAddr())
 	return conn, nil
@@ -91,8 +105,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.readingBody && c.framing < 0 {
 		return 0, errFraming
 	}
+	c.raw.answer = nil
+	if c.clean {
+		c.clean, c.given = false, 0
+		c.raw.answer = c.shortcut
+	}
 	n, err := c.raw.read(p)
 	c.framing -= int64(n)
+	c.given += n
 	return n, err
 }
 

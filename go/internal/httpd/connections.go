@@ -16,6 +16,8 @@ const headGrace = 2 * time.Second
 // that those without a whole request do not hold up a shutdown.
 type connections struct {
 	net.Listener
+	shortcut  Shortcut // nil: there is none
+	exchanges *sync.Pool
 
 	mu      sync.Mutex
 	open    map[*Conn]struct{}

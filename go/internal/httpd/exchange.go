@@ -49,6 +49,7 @@ type Exchange struct {
 	Memo Memo
 
 	names   []byte // backing store of Field.Name
+	rest    []byte // header fields that Complete is to parse
 	chunked bool   // Transfer-Encoding was sent
 	sized   bool   // Content-Length was sent
 }

@@ -22,6 +22,10 @@ type rawIO struct {
 	readOnce  func(fd uintptr) bool
 	writeOnce func(fd uintptr) bool
 	in, out   transfer
+	// answer, if not nil, is shown what has been read, and may deal with it; then
+	// the next bytes are waited for.
+	answer    func(data []byte) (done bool, err error)
+	answerErr error
 
 	vector      [2]syscall.Iovec
 	writeVector func(fd uintptr) bool
@@ -43,7 +47,7 @@ func newRawIO(c net.Conn) (*rawIO, error) {
 		return nil, err
 	}
 	r := &rawIO{conn: conn}
-	r.readOnce = func(fd uintptr) bool { return r.in.try(syscall.SYS_READ, fd) }
+	r.readOnce = r.tryRead
 	r.writeOnce = func(fd uintptr) bool { return r.out.try(syscall.SYS_WRITE, fd) }
 	r.writeVector = r.tryVector
 	return r, nil
@@ -64,17 +68,40 @@ func (t *transfer) try(call, fd uintptr) bool {
 	}
 }
 
+// tryRead reads until there is something that answer has not dealt with. When it
+// has, it does not look whether more is there: the poller tells, and finding
+// nothing would cost a system call.
+func (r *rawIO) tryRead(fd uintptr) bool {
+	for {
+		if !r.in.try(syscall.SYS_READ, fd) {
+			return false
+		}
+		if r.answer == nil || r.in.errno != 0 || r.in.n == 0 {
+			return true
+		}
+		var done bool
+		if done, r.answerErr = r.answer(r.in.buf[:r.in.n]); !done {
+			return true
+		}
+		if r.in.n < len(r.in.buf) {
+			return false // the socket had no more
+		}
+	}
+}
+
 func (r *rawIO) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	r.in.buf = p
+	r.in.buf, r.answerErr = p, nil
 	err := r.conn.Read(r.readOnce)
 	r.in.buf = nil
 	runtime.KeepAlive(p)
 	switch {
 	case err != nil:
 		return 0, err
+	case r.answerErr != nil:
+		return 0, r.answerErr
 	case r.in.errno != 0:
 		return 0, os.NewSyscallError("read", r.in.errno)
 	case r.in.n == 0:

@@ -32,6 +32,7 @@ type Server struct {
 	http      *fasthttp.Server
 	exchanges sync.Pool
 	handler   Handler
+	shortcut  Shortcut
 	refuse    Refuser
 	log       *slog.Logger
 
@@ -65,9 +66,12 @@ func NewServer(handler Handler, refuse Refuser, log *slog.Logger) *Server {
 	return s
 }
 
+// UseShortcut has requests tried there first; it is called before Serve.
+func (s *Server) UseShortcut(shortcut Shortcut) { s.shortcut = shortcut }
+
 // Serve accepts connections until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	c := &connections{Listener: l, open: map[*Conn]struct{}{}}
+	c := &connections{Listener: l, shortcut: s.shortcut, exchanges: &s.exchanges, open: map[*Conn]struct{}{}}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, c)
 	s.mu.Unlock()
@@ -101,6 +105,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	} else {
 		s.handler(x)
 		x.gather()
+		conn.clean = x.fresh()
 	}
 	x.Ctx, x.Conn = nil, nil
 	s.exchanges.Put(x)

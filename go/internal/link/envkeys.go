@@ -63,6 +63,8 @@ var (
 	KeyHTTPAcceptEncoding    = mustKey("HTTP_ACCEPT_ENCODING")
 	KeyHTTPAuthorization     = mustKey("HTTP_AUTHORIZATION")
 	KeyHTTPCacheControl      = mustKey("HTTP_CACHE_CONTROL")
+	KeyHTTPConnection        = mustKey("HTTP_CONNECTION")
+	KeyHTTPExpect            = mustKey("HTTP_EXPECT")
 	KeyHTTPPragma            = mustKey("HTTP_PRAGMA")
 	KeyHTTPIfMatch           = mustKey("HTTP_IF_MATCH")
 	KeyHTTPIfModifiedSince   = mustKey("HTTP_IF_MODIFIED_SINCE")
@@ -70,6 +72,7 @@ var (
 	KeyHTTPIfRange           = mustKey("HTTP_IF_RANGE")
 	KeyHTTPIfUnmodifiedSince = mustKey("HTTP_IF_UNMODIFIED_SINCE")
 	KeyHTTPRange             = mustKey("HTTP_RANGE")
+	KeyHTTPUpgrade           = mustKey("HTTP_UPGRADE")
 )
 
 // EnvKeyCount is one more than the highest key.

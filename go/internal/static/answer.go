@@ -153,7 +153,7 @@ func (f *Files) negotiate(x *httpd.Exchange, e *entry, root *Root, part bool) *f
 		if form == nil {
 			continue // another request has found it gone
 		}
-		if f.current(form) {
+		if f.current(e, form) {
 			return form
 		}
 		f.forget(e, form)
@@ -182,8 +182,10 @@ func (f *Files) forget(e *entry, form *form) {
 }
 
 // current reports whether a precompressed file is still the one that is known.
-func (f *Files) current(form *form) bool {
-	if form.twin == nil {
+// That of a digested file has one content only; so what is in memory will do,
+// whatever becomes of the file.
+func (f *Files) current(e *entry, form *form) bool {
+	if form.twin == nil || e.digested && form.body != nil {
 		return true
 	}
 	var st unix.Stat_t
@@ -268,7 +270,7 @@ func (f *Files) readTwin(e *entry, twin []byte, c compress.Coding, root *Root, n
 // another request makes it, this one does without.
 func (f *Files) encoded(e *entry, c compress.Coding, root *Root) *form {
 	if known := e.forms[c].Load(); known != nil {
-		if f.current(known) {
+		if f.current(e, known) {
 			return known
 		}
 		f.forget(e, known)

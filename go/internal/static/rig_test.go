@@ -35,6 +35,7 @@ type rig struct {
 	addr    string
 	ahead   atomic.Int64 // how far the clock is ahead, in nanoseconds
 	encoded atomic.Int64 // calls of Encode
+	cut     atomic.Int64 // requests that have taken the shortcut
 	app     atomic.Pointer[httpd.Handler]
 	frozen  atomic.Int64 // where the clock stands, in nanoseconds since 1970; 0: it goes
 	conn    net.Conn
@@ -84,28 +85,40 @@ func newRig(t testing.TB, adapt func(*Options)) *rig {
 	r.answerWith(func(x *httpd.Exchange) { x.Ctx.SetBodyString(fromApp) })
 	server := httpd.NewServer(r.files.Handler(func(x *httpd.Exchange) { (*r.app.Load())(x) }),
 		func(ctx *fasthttp.RequestCtx, status int, reason string) { ctx.Error(reason, status) }, slog.New(slog.DiscardHandler))
+	server.UseShortcut(func(x *httpd.Exchange, date, head []byte) (_, body []byte, ok bool) {
+		if head, body, ok = r.files.Shortcut(x, date, head); ok {
+			r.cut.Add(1)
+		}
+		return head, body, ok
+	})
+	t.Cleanup(r.noFileOpen)
+	r.addr = r.serve(server)
+	return r
+}
+
+// serve runs a server until the end of the test and tells its address.
+func (r *rig) serve(server *httpd.Server) string {
+	r.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
-	r.addr = l.Addr().String()
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
+	r.Cleanup(func() {
 		if r.conn != nil {
 			r.conn.Close()
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			t.Error(err)
+			r.Error(err)
 		}
 		if err := <-done; err != nil {
-			t.Error(err)
+			r.Error(err)
 		}
-		r.noFileOpen()
 	})
-	return r
+	return l.Addr().String()
 }
 
 // noFileOpen waits until the server has closed all files of the site.
