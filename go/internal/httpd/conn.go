@@ -144,8 +144,10 @@ func (c *Conn) decoded(n int) {
 	}
 }
 
-func (c *Conn) extendWrite() error {
-	if now := time.Now(); c.writeDeadline.Sub(now) < writeStall-deadlineSlack {
+func (c *Conn) extendWrite() error { return c.extendWriteAt(time.Now()) }
+
+func (c *Conn) extendWriteAt(now time.Time) error {
+	if c.writeDeadline.Sub(now) < writeStall-deadlineSlack {
 		c.writeDeadline = now.Add(writeStall)
 		return c.Conn.SetWriteDeadline(c.writeDeadline)
 	}

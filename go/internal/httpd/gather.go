@@ -54,6 +54,9 @@ func (x *Exchange) gather() {
 func (g *gatherer) WriteTo(io.Writer) (int64, error) {
 	head, body := g.head, g.body
 	g.head, g.body = nil, nil
+	if err := g.conn.extendWrite(); err != nil {
+		return 0, err
+	}
 	return g.conn.writeBoth(head, body)
 }
 
@@ -75,11 +78,9 @@ func (g *gatherer) Close() error {
 	return nil
 }
 
-// writeBoth sends head and body and returns how much of the body was sent.
+// writeBoth sends head and body and returns how much of the body was sent. The
+// write deadline has been extended.
 func (c *Conn) writeBoth(head, body []byte) (int64, error) {
-	if err := c.extendWrite(); err != nil {
-		return 0, err
-	}
 	n, err := c.raw.writeBoth(head, body[:min(len(body), rawIOMax)])
 	if err != nil {
 		return int64(max(0, n-len(head))), err
@@ -91,6 +92,9 @@ func (c *Conn) writeBoth(head, body []byte) (int64, error) {
 		n = len(head)
 	}
 	sent := n - len(head)
+	if sent == len(body) {
+		return int64(sent), nil
+	}
 	rest, err := c.Write(body[sent:])
 	return int64(sent + rest), err
 }

@@ -49,11 +49,11 @@ func (c *Conn) cut(data []byte) (answered bool, err error) {
 		return false, nil
 	}
 	c.head = head
-	if err := c.extendWrite(); err != nil {
+	if err := c.extendWriteAt(now); err != nil {
 		return false, err
 	}
 	if len(body) == 0 {
-		_, err = c.Write(head)
+		_, err = c.raw.write(head)
 	} else {
 		_, err = c.writeBoth(head, body)
 	}

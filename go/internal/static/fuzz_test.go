@@ -117,6 +117,7 @@ func FuzzNoTargetOpensAFileOutsideTheRoots(f *testing.F) {
 	files := tree(f)
 	server := httpd.NewServer(files.Handler(func(x *httpd.Exchange) { x.Ctx.SetBodyString("public app\n") }),
 		func(ctx *fasthttp.RequestCtx, status int, reason string) { ctx.SetStatusCode(status) }, slog.New(slog.DiscardHandler))
+	server.UseShortcut(files.Shortcut)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		f.Fatal(err)
