@@ -86,6 +86,21 @@ type lookup struct {
 	st         unix.Stat_t
 }
 
+// look finds out which files a URL path may stand for.
+func (l *lookup) look(site *Site, path []byte) (place, bool) {
+	if len(site.Prefix) > 0 {
+		path = below(path, site.Prefix)
+	}
+	p, ok := locate(l.decoded, path)
+	if p.path != nil {
+		l.decoded = p.path
+	}
+	if ok {
+		l.candidates = site.candidates(l.candidates, p)
+	}
+	return p, ok
+}
+
 func (f *Files) serve(x *httpd.Exchange) bool {
 	l := f.lookups.Get().(*lookup)
 	served := f.find(x, l)
@@ -96,18 +111,10 @@ func (f *Files) serve(x *httpd.Exchange) bool {
 // find looks for the file of a request and answers with it.
 func (f *Files) find(x *httpd.Exchange, l *lookup) bool {
 	site := f.site.Load()
-	path := x.Path
-	if len(site.Prefix) > 0 {
-		path = below(path, site.Prefix)
-	}
-	p, ok := locate(l.decoded, path)
-	if p.path != nil {
-		l.decoded = p.path
-	}
+	p, ok := l.look(site, x.Path)
 	if !ok {
 		return false
 	}
-	l.candidates = site.candidates(l.candidates, p)
 	for _, c := range l.candidates {
 		l.name = append(c.appendName(l.name[:0], p), 0)
 		// A file that changes between two looks at it is looked at again.

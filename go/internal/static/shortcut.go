@@ -47,19 +47,10 @@ func (f *Files) Shortcut(x *httpd.Exchange, date, head []byte) (_, body []byte, 
 
 // kept finds the entry of a request if its file is in memory and still the same.
 func (f *Files) kept(x *httpd.Exchange, l *lookup) (*entry, *Root) {
-	site := f.site.Load()
-	path := x.Path
-	if len(site.Prefix) > 0 {
-		path = below(path, site.Prefix)
-	}
-	p, ok := locate(l.decoded, path)
-	if p.path != nil {
-		l.decoded = p.path
-	}
+	p, ok := l.look(f.site.Load(), x.Path)
 	if !ok {
 		return nil, nil
 	}
-	l.candidates = site.candidates(l.candidates, p)
 	var e *entry
 	found := 0
 	for i, c := range l.candidates {
