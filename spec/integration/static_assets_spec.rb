@@ -107,6 +107,7 @@ RSpec.describe "digested assets" do
       [{}, { "Accept-Encoding" => "gzip" }, { "If-Modified-Since" => site::OLD.httpdate }, { "Range" => "bytes=8-15" }].each do |headers|
         it "are sent alike, but for one line of Cache-Control with immutable: #{name} #{headers}" do
           ours, theirs = [server, nginx].map { |one| facts_of(one, "GET", "/#{name}", headers) }
+          theirs.delete("accept-ranges") if theirs["content-encoding"] # later versions than 1.22 give parts of twins
           expect(without_immutable(ours)).to eq(theirs)
           expect(ours["cache-control"]).to include("immutable")
           expect(server.get("/#{name}", **headers).all("cache-control")).to eq([forever])

@@ -126,7 +126,7 @@ RSpec.describe "ranges of static files" do
       asset,
       "a range with Accept-Encoding" =>
         ["a part of the file itself is what a download goes on with", { status: 206, "content-range" => "bytes 17-33/1700" },
-         { status: 200, "content-encoding" => "gzip" }, "bytes=17-33", { "Accept-Encoding" => "gzip" }]
+         { "content-encoding" => "gzip" }, "bytes=17-33", { "Accept-Encoding" => "gzip" }]
     )
   end
 
