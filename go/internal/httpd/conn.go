@@ -75,6 +75,9 @@ func newConn(c net.Conn, owner *connections) (*Conn, error) {
 	conn := &Conn{Conn: c, raw: raw, owner: owner, clean: true}
 	if owner.shortcut != nil {
 		conn.shortcut = conn.cut
+		if err := askForMore(raw.conn); err != nil {
+			return nil, err
+		}
 	}
 	conn.remoteAddr, conn.remotePort = splitAddr(c.RemoteAddr())
 	conn.localAddr, conn.localPort = splitAddr(c.LocalAddr())

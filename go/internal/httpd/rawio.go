@@ -26,6 +26,7 @@ type rawIO struct {
 	// the next bytes are waited for.
 	answer    func(data []byte) (done bool, err error)
 	answerErr error
+	message   message
 
 	vector      [2]syscall.Iovec
 	writeVector func(fd uintptr) bool
@@ -69,24 +70,83 @@ func (t *transfer) try(call, fd uintptr) bool {
 }
 
 // tryRead reads until there is something that answer has not dealt with. When it
-// has, it does not look whether more is there: the poller tells, and finding
-// nothing would cost a system call.
+// has, and the kernel says that no more has come, there is nothing to look for:
+// finding nothing would cost a system call. The poller tells of what comes later,
+// but only of that; the end of the stream that came with the last bytes counts
+// as more.
 func (r *rawIO) tryRead(fd uintptr) bool {
+	if r.answer == nil {
+		return r.in.try(syscall.SYS_READ, fd)
+	}
 	for {
-		if !r.in.try(syscall.SYS_READ, fd) {
+		more, ready := r.message.receive(&r.in, fd)
+		if !ready {
 			return false
 		}
-		if r.answer == nil || r.in.errno != 0 || r.in.n == 0 {
+		if r.in.errno != 0 || r.in.n == 0 {
 			return true
 		}
 		var done bool
 		if done, r.answerErr = r.answer(r.in.buf[:r.in.n]); !done {
 			return true
 		}
-		if r.in.n < len(r.in.buf) {
-			return false // the socket had no more
+		if !more {
+			return false
 		}
 	}
+}
+
+// message is what recvmsg(2) needs to tell, besides what it has read, whether
+// more is there.
+type message struct {
+	header  syscall.Msghdr
+	vector  syscall.Iovec
+	control [64]byte
+}
+
+// Linux's option TCP_INQ (4.18) has every receipt come with the number of bytes
+// that are left, 1 at the end of the stream.
+const tcpINQ = 36
+
+// askForMore is called once per socket. One that does not know the option gives
+// no number, and counts as having more each time.
+func askForMore(conn syscall.RawConn) error {
+	return conn.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpINQ, 1)
+	})
+}
+
+// receive reads once; not ready: there is nothing.
+func (m *message) receive(t *transfer, fd uintptr) (more, ready bool) {
+	m.vector.Base = &t.buf[0]
+	m.vector.SetLen(len(t.buf))
+	m.header.Iov, m.header.Iovlen = &m.vector, 1
+	m.header.Control = &m.control[0]
+	defer func() { m.vector.Base = nil }()
+	for {
+		m.header.SetControllen(len(m.control))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&m.header)), 0)
+		switch errno {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return false, false
+		}
+		t.n, t.errno = int(n), errno
+		return errno != 0 || m.left() != 0, true
+	}
+}
+
+// left is the number that came along; 1 if none did.
+func (m *message) left() int32 {
+	if m.header.Controllen < syscall.SizeofCmsghdr+4 {
+		return 1
+	}
+	c := (*syscall.Cmsghdr)(unsafe.Pointer(&m.control[0]))
+	if c.Level != syscall.IPPROTO_TCP || c.Type != tcpINQ {
+		return 1
+	}
+	return *(*int32)(unsafe.Pointer(&m.control[syscall.SizeofCmsghdr]))
 }
 
 func (r *rawIO) read(p []byte) (int, error) {

@@ -197,3 +197,30 @@ func TestTheShortcutIsFoundAgainAfterARequestForTheApp(t *testing.T) {
 		t.Errorf("%d of 5 requests have taken the shortcut", n)
 	}
 }
+
+// The end of the client's stream may come with its request.
+func TestAClientThatHasNothingMoreToSayGetsItsAnswerAndTheEnd(t *testing.T) {
+	r := newRig(t, nil)
+	r.write("a.jpg", "content")
+	r.get("/a.jpg")
+	before := r.cut.Load()
+	for i := range 300 {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(c, "GET /a.jpg HTTP/1.1\r\nHost: a\r\n\r\n")
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c)
+		if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\ncontent") {
+			t.Fatalf("client %d: %q, %v", i, answer, err)
+		}
+		c.Close()
+	}
+	if n := r.cut.Load() - before; n != 300 {
+		t.Errorf("%d of 300 have taken the shortcut", n)
+	}
+}

@@ -13,7 +13,8 @@ import (
 // asked for a second time within a while, so that a crawler does not sweep out
 // what visitors want.
 type store struct {
-	limit int64
+	asked int64 // what all of it may take
+	limit int64 // of size: asked without the reserve
 	seed  maphash.Seed
 
 	mu      sync.RWMutex
@@ -21,22 +22,27 @@ type store struct {
 	ring    []*entry
 	hand    int
 	size    int64
-	asked   [askedSlots]uint32 // hashes of names that were asked for lately
+	lately  [latelySlots]uint32 // hashes of names that were asked for lately
 	freed   int64              // bytes evicted since memory was last given back
 
 	collecting   atomic.Bool
 	hits, misses atomic.Int64
 }
 
-// askedSlots is how many names the store remembers to have been asked for.
-const askedSlots = 4096
+// latelySlots is how many names the store remembers to have been asked for.
+const latelySlots = 4096
 
 // entryCost is what an entry takes besides its name and bodies, in bytes,
 // roughly.
 const entryCost = 1 << 10
 
+// reserve is the part of its memory that the store leaves to what it has
+// evicted and the collector has not yet taken, and to the buffers of requests
+// for files that are not kept: so what the process takes stays below the limit.
+const reserve = 5 // a fifth
+
 func newStore(limit int64) *store {
-	return &store{limit: limit, seed: maphash.MakeSeed(), entries: map[string]*entry{}}
+	return &store{asked: limit, limit: limit - limit/reserve, seed: maphash.MakeSeed(), entries: map[string]*entry{}}
 }
 
 // get finds the entry of a file.
@@ -62,7 +68,7 @@ func (s *store) admits(name string, size int64) bool {
 		return true
 	}
 	hash := uint32(maphash.String(s.seed, name)) | 1
-	slot := &s.asked[hash>>1%askedSlots]
+	slot := &s.lately[hash>>1%latelySlots]
 	again := *slot == hash
 	*slot = hash
 	return again
@@ -168,5 +174,5 @@ type Status struct {
 func (s *store) status() Status {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Status{len(s.ring), s.size, s.limit, s.hits.Load(), s.misses.Load()}
+	return Status{len(s.ring), s.size, s.asked, s.hits.Load(), s.misses.Load()}
 }

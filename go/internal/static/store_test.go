@@ -74,7 +74,7 @@ func TestTheStoreKeepsNothingWithoutASize(t *testing.T) {
 }
 
 func TestTheStoreSparesWhatIsUsed(t *testing.T) {
-	s := newStore(100 * (entryCost + 8))
+	s := newStore(125 * (entryCost + 8)) // 100, and the reserve
 	for i := range 100 {
 		s.put(storable(fmt.Sprintf("/f%06d", i), 0))
 	}
@@ -93,7 +93,7 @@ func TestTheStoreSparesWhatIsUsed(t *testing.T) {
 }
 
 func TestACrawlerDoesNotSweepOutWhatVisitorsWant(t *testing.T) {
-	s := newStore(100 * (entryCost + 8))
+	s := newStore(125 * (entryCost + 8)) // 100, and the reserve
 	for i := range 100 {
 		s.put(storable(fmt.Sprintf("/h%06d", i), 0))
 	}
