@@ -23,7 +23,7 @@ type store struct {
 	hand    int
 	size    int64
 	lately  [latelySlots]uint32 // hashes of names that were asked for lately
-	freed   int64              // bytes evicted since memory was last given back
+	freed   int64               // bytes evicted since memory was last given back
 
 	collecting   atomic.Bool
 	hits, misses atomic.Int64
