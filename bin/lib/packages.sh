@@ -4,8 +4,7 @@
 build_packages="ca-certificates git gcc libc6-dev make ruby ruby-dev ruby-bundler rake ruby-rspec"
 # To run the example application.
 app_packages="ruby-rails ruby-sqlite3 ruby-sprockets-rails ruby-actionpack-page-caching"
-# Programs that the specs use: a browser, other servers to compare with, ps and curl. (nginx starts itself when it is installed, unless
-# port 80 is taken or the machine forbids it; the specs start one of their own on another port.)
+# Programs that the specs use: a browser, other servers to compare with, ps and curl.
 test_packages="procps curl puma chromium nginx"
 # Peers and tools of the benchmarks. (Debian's `passenger` is the original.)
 bench_packages="wrk passenger puma nginx procps"

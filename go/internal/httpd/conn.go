@@ -59,6 +59,9 @@ type Conn struct {
 	head       []byte
 	dateText   []byte
 	dateSecond int64
+	cutting    atomic.Bool // a shortcut's response is being written
+	closeAfter atomic.Bool // and the connection is to be closed then
+	answered   bool        // a shortcut has answered before
 
 	readingBody   bool
 	framing       int64 // bytes of chunk framing that may still come; only while a chunked body is read
@@ -116,6 +119,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.raw.read(p)
 	c.framing -= int64(n)
 	c.given += n
+	// The server knows nothing of a shortcut's answers, and would complain to a
+	// client that sends no first request.
+	if c.answered && c.raw.answer != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.EOF
+	}
 	return n, err
 }
 

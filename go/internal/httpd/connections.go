@@ -81,8 +81,15 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(c.owner.deadline(t))
 }
 
-// Close closes the connection.
+// Close closes the connection. The server closes idle ones when it shuts down,
+// and takes one on which a shortcut answers for idle: that ends after its answer.
 func (c *Conn) Close() error {
+	if c.cutting.Load() {
+		c.closeAfter.Store(true)
+		if c.cutting.Load() {
+			return nil
+		}
+	}
 	c.owner.mu.Lock()
 	delete(c.owner.open, c)
 	c.owner.mu.Unlock()

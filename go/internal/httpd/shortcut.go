@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"time"
 
@@ -52,14 +53,20 @@ func (c *Conn) cut(data []byte) (answered bool, err error) {
 	if err := c.extendWriteAt(now); err != nil {
 		return false, err
 	}
+	c.cutting.Store(true)
 	if len(body) == 0 {
 		_, err = c.raw.write(head)
 	} else {
 		_, err = c.writeBoth(head, body)
 	}
-	if err != nil {
+	c.cutting.Store(false)
+	switch {
+	case err != nil:
 		return false, err
+	case c.closeAfter.Load() || owner.ending.Load():
+		return false, io.EOF
 	}
+	c.answered = true
 	return true, c.SetReadDeadline(now.Add(idleTimeout))
 }
 
