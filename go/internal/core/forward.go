@@ -19,6 +19,9 @@ const inlineBody = 32 << 10
 
 // forward has a worker answer the request.
 func (e *Engine) forward(x *httpd.Exchange) {
+	if e.supervisor.everNew.Load() {
+		e.supervisor.awaitFresh()
+	}
 	if refusal := e.supervisor.refusal(); refusal != nil {
 		e.answerError(x, refusal, 0)
 		return
@@ -30,9 +33,16 @@ func (e *Engine) forward(x *httpd.Exchange) {
 		e.answerError(x, err, 0)
 		return
 	}
+	if e.sticky != nil {
+		c.Sticky = e.sticky.wanted(x)
+	}
+	wanted := c.Sticky
 	err := e.dispatcher.Submit(c)
 	if err == nil {
 		err = c.Wait()
+	}
+	if e.sticky != nil && err == nil {
+		e.sticky.bind(x, wanted, c.Worker)
 	}
 	if c.BodyFile != nil {
 		c.BodyFile.Close()
@@ -164,5 +174,8 @@ func requestReference(x *httpd.Exchange, id uint64) string {
 			return string(x.Fields[i].Value)
 		}
 	}
-	return strconv.FormatUint(id, 16)
+	return requestNumber(id)
 }
+
+// requestNumber is the engine's own name of a request, as log and status have it.
+func requestNumber(id uint64) string { return strconv.FormatUint(id, 16) }
