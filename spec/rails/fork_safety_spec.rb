@@ -184,4 +184,24 @@ RSpec.describe "what an application has opened while it was loaded" do
       expect_own_connections(asked, Harness::ConnectedApp::ON_POSTGRESQL, boot_connections(Harness::ConnectedApp::ON_POSTGRESQL))
     end
   end
+
+  describe "in a worker that becomes a preloader" do
+    it "stays usable for the worker, and is not used by the processes that come after it" do
+      skip "PostgreSQL or Redis is not installed" unless Harness::ConnectedApp.installed?
+
+      postgresql = Harness::PostgresqlServer.new.start
+      redis = Harness::RedisServer.new.start
+      program = [Harness::ROOT, "spec/support/apps/promoted.rb"].join("/")
+      result = run_command(["ruby", program, postgresql.directory, redis.url, "#{Harness::ROOT}/phusion_passenger/fork_safety.rb"],
+                           directory: postgresql.directory, environment: { "BUNDLE_GEMFILE" => nil })
+      expect(result.status.exitstatus).to eq(0), result.to_s
+      told = JSON.parse(result.out)
+      expect(told).to include("after" => told.fetch("before"), "status" => 0)
+      expect(told.fetch("worker").keys).to eq(%w[active_record sequel redis])
+      expect(told.fetch("worker").values & told.fetch("before").values).to eq([])
+      [redis, postgresql].each(&:stop)
+    ensure
+      [redis, postgresql].compact.each { |service| service.destroy if service.running? }
+    end
+  end
 end
