@@ -334,6 +334,16 @@ RSpec.describe PhusionPassenger::ForkSafety do
   end
 
   describe "random numbers" do
+    { "1.1.0l" => [0x101000cf, 1], "1.1.1" => [0x10101000, 0], "3.0.19" => [0x30000130, 0] }.each do |version, (number, times)|
+      it "of OpenSSL #{version} are seeded #{times == 1 ? "once" : "by OpenSSL itself"}" do
+        stub_const("OpenSSL::OPENSSL_VERSION_NUMBER", number)
+        generator = recorder(:seed).new
+        stub_const("OpenSSL::Random", Module.new { define_singleton_method(:seed) { |bytes| generator.seed(bytes.bytesize) } })
+        fork_safety::Randomness.new.after_fork
+        expect(generator.calls).to eq([[:seed, 32]] * times)
+      end
+    end
+
     it "differ in processes that were seeded alike" do
       srand(42)
       drawn = Array.new(2) do
