@@ -18,9 +18,9 @@ type Worker struct {
 	Queue *os.File // the workers' end
 	// Direct, if not nil, is the worker's own queue, which comes first.
 	Direct *os.File
-	Slot  *os.File // the worker's end of the slot stream
-	Board *link.Scoreboard
-	Index int
+	Slot   *os.File // the worker's end of the slot stream
+	Board  *link.Scoreboard
+	Index  int
 	// Answer returns the frames to write for a request message. It is called
 	// between the two scoreboard entries and must not keep the message.
 	Answer func(message []byte, id uint64) []byte
