@@ -14,10 +14,10 @@ module PhusionPassenger
     # Seconds of them for requests that are about to be finished
     LAST_REQUESTS = 0.5
 
-    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; direct_queue:
-    # descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
+    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
+    # itself; direct_queue: descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
     # forked: whether this process was forked off a preloader
-    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, direct_queue: nil)
+    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, place: 0, direct_queue: nil)
       @app = app
       @settings = settings
       @control = control
@@ -26,6 +26,7 @@ module PhusionPassenger
       @streams = streams
       @direct_queue = direct_queue
       @slot_numbers = slots
+      @place = place
       @facts = facts
       @forked = forked
       @mailbox = Thread::Queue.new
@@ -100,7 +101,7 @@ module PhusionPassenger
     def make_slots
       @board = Native::Scoreboard.new(@scoreboard)
       Native.close_fd(@scoreboard)
-      turn = Native::Turn.new if @streams.size > 1
+      turn = Native::Turn.new(@board, @settings.capacity, @place) if @streams.size > 1
       template = Native.env_template(env_entries)
       @slots = @streams.zip(@slot_numbers).map do |stream, number|
         Native::Slot.new(@queue, stream, @board, number, template, turn, @direct_queue)

@@ -25,6 +25,8 @@ void pn_init_engine(void);
 void pn_init_control(void);
 void pn_init_process(void);
 void pn_init_env(void);
+void pn_init_scoreboard(void);
+void pn_init_turn(void);
 void pn_init_slot(void);
 void pn_init_response(void);
 

@@ -59,6 +59,19 @@ struct pn_record {
 };
 _Static_assert(sizeof(struct pn_record) == 64, "a record is one cache line");
 
+/* Behind the records of the slots: one that says how many of the following are
+ * in use, then one for each worker. They have the size of a record, too. */
+struct pn_crew {
+    _Atomic uint32_t places;
+    unsigned char reserved[60];
+};
+struct pn_process {
+    _Atomic uint32_t present; /* takes requests */
+    _Atomic uint32_t busy;    /* requests that it works on */
+    unsigned char reserved[56];
+};
+_Static_assert(sizeof(struct pn_crew) == 64 && sizeof(struct pn_process) == 64, "records of the scoreboard are of one size");
+
 #define PN_STATE_IDLE 1u
 #define PN_STATE_WORKING 2u
 

@@ -3,114 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 VALUE pn_slot_class;
-
-/* ---- Scoreboard ---------------------------------------------------------- */
-
-struct scoreboard {
-    struct pn_record *records;
-    size_t count;
-};
-
-static void scoreboard_free(void *p)
-{
-    struct scoreboard *board = p;
-
-    if (board->records != NULL) munmap(board->records, board->count * sizeof(struct pn_record));
-    xfree(board);
-}
-
-static const rb_data_type_t scoreboard_type = {
-    .wrap_struct_name = "PhusionPassenger::Native::Scoreboard",
-    .function = {.dfree = scoreboard_free},
-    .flags = RUBY_TYPED_FREE_IMMEDIATELY,
-};
-
-static VALUE scoreboard_allocate(VALUE klass)
-{
-    struct scoreboard *board;
-
-    return TypedData_Make_Struct(klass, struct scoreboard, &scoreboard_type, board);
-}
-
-/* Scoreboard.new(fd): maps it; the descriptor may be closed afterwards */
-static VALUE scoreboard_initialize(VALUE self, VALUE fd)
-{
-    struct scoreboard *board;
-    struct stat status;
-    void *memory;
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (fstat(NUM2INT(fd), &status) < 0) rb_sys_fail("scoreboard: fstat");
-    if (status.st_size < (off_t)sizeof(struct pn_record)) {
-        rb_raise(pn_protocol_error, "the scoreboard has %ld bytes, less than one record", (long)status.st_size);
-    }
-    memory = mmap(NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, NUM2INT(fd), 0);
-    if (memory == MAP_FAILED) rb_sys_fail("scoreboard: mmap");
-    board->records = memory;
-    board->count = status.st_size / sizeof(struct pn_record);
-    return self;
-}
-
-/* forget: for a fork of the worker that serves nothing. Slots that still point
- * to their records find memory of this process there. */
-static VALUE scoreboard_forget(VALUE self)
-{
-    struct scoreboard *board;
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (board->records != NULL && mmap(board->records, board->count * sizeof(struct pn_record), PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
-        rb_sys_fail("scoreboard: mmap");
-    }
-    return Qnil;
-}
-
-static struct pn_record *scoreboard_record(VALUE self, VALUE index)
-{
-    struct scoreboard *board;
-    long i = NUM2LONG(index);
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (i < 0 || (size_t)i >= board->count) {
-        rb_raise(pn_protocol_error, "slot %ld is not on the scoreboard, which has %zu", i, board->count);
-    }
-    return &board->records[i];
-}
-
-/* ---- Turn ---------------------------------------------------------------- */
-
-static void turn_free(void *p)
-{
-    struct pn_turn *turn = p;
-
-    sem_destroy(&turn->token);
-    xfree(turn);
-}
-
-static const rb_data_type_t turn_type = {
-    .wrap_struct_name = "PhusionPassenger::Native::Turn",
-    .function = {.dfree = turn_free},
-    .flags = RUBY_TYPED_FREE_IMMEDIATELY,
-};
-
-static VALUE turn_allocate(VALUE klass)
-{
-    struct pn_turn *turn;
-    VALUE self = TypedData_Make_Struct(klass, struct pn_turn, &turn_type, turn);
-
-    if (sem_init(&turn->token, 0, 1) < 0) rb_sys_fail("sem_init");
-    return self;
-}
-
-/* ---- Slot ---------------------------------------------------------------- */
 
 static void slot_mark(void *p)
 {
@@ -216,10 +115,10 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
 
     TypedData_Get_Struct(self, struct pn_slot, &slot_type, slot);
     Check_Type(template, T_HASH);
-    slot->record = scoreboard_record(scoreboard, index);
+    slot->record = pn_scoreboard_record(scoreboard, index);
     slot->scoreboard = scoreboard;
     if (!NIL_P(turn)) {
-        TypedData_Get_Struct(turn, struct pn_turn, &turn_type, slot->turn);
+        TypedData_Get_Struct(turn, struct pn_turn, &pn_turn_type, slot->turn);
         slot->turn_object = turn;
     }
     slot->template = template;
@@ -288,6 +187,7 @@ static enum pn_receipt take_message(struct pn_slot *slot, int queue, int flags)
         slot->inbox_length = (size_t)length;
         slot->inbox_flags = message.msg_flags;
         if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot, queue == slot->direct_fd);
+        pn_turn_begin_request(slot->turn);
         slot->body_fd = message.msg_controllen > 0 ? received_descriptor(slot, &message) : -1;
         return PN_RECEIVED;
     }
@@ -304,6 +204,11 @@ static enum pn_receipt take_message(struct pn_slot *slot, int queue, int flags)
     return PN_RECEIVE_FAILED;
 }
 
+static enum pn_receipt try_common_queue(struct pn_slot *slot)
+{
+    return pn_turn_yields(slot->turn) ? PN_NOTHING_YET : take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+}
+
 /* Takes what there is. The worker's own requests come first, since nobody else
  * can take them, but not for ever. The end of either queue means that the engine
  * wants nothing more of this worker. */
@@ -311,7 +216,7 @@ static enum pn_receipt try_queues(struct pn_slot *slot)
 {
     enum pn_receipt receipt;
 
-    if (slot->direct_fd < 0) return take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    if (slot->direct_fd < 0) return try_common_queue(slot);
     if (slot->own_in_a_row < OWN_IN_A_ROW_MAX) {
         receipt = take_message(slot, slot->direct_fd, MSG_DONTWAIT);
         if (receipt != PN_NOTHING_YET) {
@@ -320,23 +225,45 @@ static enum pn_receipt try_queues(struct pn_slot *slot)
         }
     }
     slot->own_in_a_row = 0;
-    receipt = take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    receipt = try_common_queue(slot);
     if (receipt != PN_NOTHING_YET) return receipt;
     return take_message(slot, slot->direct_fd, MSG_DONTWAIT);
 }
 
+static enum pn_receipt waiting_failed(struct pn_slot *slot)
+{
+    if (errno == EINTR) return PN_INTERRUPTED;
+    slot->receive_error = errno;
+    return PN_RECEIVE_FAILED;
+}
+
+/* In a worker that works on a request already: waits beside others, who are
+ * woken too, so that one that has nothing to do can take what comes. */
+static enum pn_receipt wait_while_busy(struct pn_slot *slot)
+{
+    struct pollfd queues[] = {{slot->queue_fd, POLLIN, 0}, {slot->direct_fd, POLLIN, 0}}; /* poll ignores -1 */
+    enum pn_receipt receipt;
+
+    do {
+        if (poll(queues, 2, -1) < 0) return waiting_failed(slot);
+        receipt = try_queues(slot);
+        if (receipt != PN_NOTHING_YET) return receipt;
+        if (!pn_turn_let_others(slot->turn)) return PN_INTERRUPTED;
+        receipt = take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    } while (receipt == PN_NOTHING_YET);
+    return receipt;
+}
+
+/* Who waits alone, or first, is woken alone. */
 static enum pn_receipt wait_at_queues(struct pn_slot *slot)
 {
     struct epoll_event event;
     enum pn_receipt receipt;
 
+    if (!pn_turn_is_idle(slot->turn)) return wait_while_busy(slot);
     if (slot->direct_fd < 0) return take_message(slot, slot->queue_fd, 0);
     do {
-        if (epoll_wait(slot->epoll_fd, &event, 1, -1) < 0) {
-            if (errno == EINTR) return PN_INTERRUPTED;
-            slot->receive_error = errno;
-            return PN_RECEIVE_FAILED;
-        }
+        if (epoll_wait(slot->epoll_fd, &event, 1, -1) < 0) return waiting_failed(slot);
         receipt = try_queues(slot);
     } while (receipt == PN_NOTHING_YET); /* another worker was faster */
     return receipt;
@@ -371,6 +298,7 @@ static void settle(struct pn_slot *slot)
     }
     atomic_fetch_add_explicit(&record->finished, 1, memory_order_relaxed);
     atomic_store_explicit(&record->state, PN_STATE_IDLE, memory_order_release);
+    pn_turn_end_request(slot->turn);
 }
 
 static VALUE build_env(VALUE argument)
@@ -447,6 +375,7 @@ static VALUE slot_stop(int argc, VALUE *argv, VALUE self)
 
     rb_check_arity(argc, 0, 1);
     atomic_store_explicit(&slot->stop, true, memory_order_relaxed);
+    pn_turn_show(slot->turn, false);
     wake(slot, argc > 0 ? argv[0] : Qnil);
     return Qnil;
 }
@@ -458,13 +387,17 @@ static VALUE slot_pause(int argc, VALUE *argv, VALUE self)
 
     rb_check_arity(argc, 0, 1);
     atomic_store_explicit(&slot->pause, true, memory_order_relaxed);
+    pn_turn_show(slot->turn, false);
     wake(slot, argc > 0 ? argv[0] : Qnil);
     return Qnil;
 }
 
 static VALUE slot_resume(VALUE self)
 {
-    atomic_store_explicit(&pn_slot_get(self)->pause, false, memory_order_relaxed);
+    struct pn_slot *slot = pn_slot_get(self);
+
+    atomic_store_explicit(&slot->pause, false, memory_order_relaxed);
+    pn_turn_show(slot->turn, true);
     return Qnil;
 }
 
@@ -495,14 +428,6 @@ static VALUE slot_close(VALUE self)
 
 void pn_init_slot(void)
 {
-    VALUE scoreboard = rb_define_class_under(pn_module, "Scoreboard", rb_cObject);
-    VALUE turn = rb_define_class_under(pn_module, "Turn", rb_cObject);
-
-    rb_define_alloc_func(scoreboard, scoreboard_allocate);
-    rb_define_method(scoreboard, "initialize", scoreboard_initialize, 1);
-    rb_define_method(scoreboard, "forget", scoreboard_forget, 0);
-    rb_define_alloc_func(turn, turn_allocate);
-
     pn_slot_class = rb_define_class_under(pn_module, "Slot", rb_cObject);
     rb_define_alloc_func(pn_slot_class, slot_allocate);
     rb_define_method(pn_slot_class, "initialize", slot_initialize, 7);

@@ -35,9 +35,13 @@ enum pn_answer {
     PN_ANSWERED
 };
 
-/* The right to be the one thread of this worker that waits at the queue. */
+/* Of a worker with several threads: the right to be the one of them that waits
+ * at the queue, and how busy this worker is, next to the others. */
 struct pn_turn {
     sem_t token;
+    VALUE scoreboard;        /* that the rest is on; nil for a worker that has no others beside it */
+    struct pn_crew *crew;
+    struct pn_process *self; /* NULL without a scoreboard */
 };
 
 struct pn_buffer {
@@ -83,5 +87,17 @@ VALUE pn_env_build(struct pn_slot *slot);
 
 /* Defined by response.c on the class Slot. */
 extern VALUE pn_slot_class;
+
+/* scoreboard.c */
+void *pn_scoreboard_record(VALUE scoreboard, VALUE index);
+
+/* turn.c */
+extern const rb_data_type_t pn_turn_type;
+void pn_turn_begin_request(struct pn_turn *turn);
+void pn_turn_end_request(struct pn_turn *turn);
+void pn_turn_show(struct pn_turn *turn, bool present);
+bool pn_turn_is_idle(struct pn_turn *turn);
+bool pn_turn_yields(struct pn_turn *turn);
+bool pn_turn_let_others(struct pn_turn *turn);
 
 #endif

@@ -14,6 +14,7 @@ import (
 type Seat struct {
 	g       *Generation
 	indexes []int
+	place   int // among the workers on the scoreboard
 	streams []*link.SlotStream
 	readers sync.WaitGroup
 
@@ -50,6 +51,7 @@ func (g *Generation) NewSeat(n int, broken func()) (seat *Seat, peers []*os.File
 	}
 	g.d.mu.Lock()
 	seat.id = g.d.newSeatID()
+	seat.place = g.board.TakePlace()
 	g.d.seats[seat.id] = seat
 	g.seats = append(g.seats, seat)
 	g.d.mu.Unlock()
@@ -89,6 +91,9 @@ func (s *Seat) ID() uint32 { return s.id }
 // DirectPeer is the worker's end of its own queue, which the caller passes on
 // and closes; nil if the workers have none (Options.Sticky).
 func (s *Seat) DirectPeer() *os.File { return s.peer }
+
+// Place is the worker's place among the workers on the scoreboard.
+func (s *Seat) Place() int { return s.place }
 
 // Slots are the scoreboard indexes of the seat.
 func (s *Seat) Slots() []int { return s.indexes }
@@ -158,6 +163,7 @@ func (s *Seat) Close() {
 			g.board.Vacate(i)
 		}
 		g.freeSlots = append(g.freeSlots, s.indexes...)
+		g.board.LeavePlace(s.place)
 		until := g.d.sequence
 		g.d.pump(link.Now())
 		g.d.mu.Unlock()

@@ -51,8 +51,9 @@ class SlotDriver
 
   attr_reader :slots, :queue, :direct
 
-  # direct: whether the worker has a queue of its own, too; alone: whether the slots wait like those of different workers
-  def initialize(slots: 1, template: TEMPLATE, direct: false, alone: false)
+  # direct: whether the worker has a queue of its own, too; alone: whether the slots wait like those of different workers;
+  # workers: how many there are, each with that many slots
+  def initialize(slots: 1, template: TEMPLATE, direct: false, alone: false, workers: 1)
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
     if direct
@@ -60,15 +61,17 @@ class SlotDriver
       @direct = UNIXSocket.for_fd(own)
     end
     @board = anonymous_file
-    @board.truncate(64 * slots)
+    all = slots * workers
+    @board.truncate(64 * (2 * all + 1))
+    @board.pwrite([workers].pack("V"), 64 * all)
     board = Native::Scoreboard.new(@board.fileno)
-    turn = Native::Turn.new if slots > 1 && !alone
+    turns = Array.new(workers) { |place| Native::Turn.new(board, all, place) } if slots > 1 && !alone
     prepared = Native.env_template(template)
     @streams = []
-    @slots = Array.new(slots) do |index|
+    @slots = Array.new(all) do |index|
       engine, worker = Native.socketpair(:stream)
       @streams << UNIXSocket.for_fd(engine)
-      Native::Slot.new(@queue_end, worker, board, index, prepared, turn, @direct_end)
+      Native::Slot.new(@queue_end, worker, board, index, prepared, turns && turns[index / slots], @direct_end)
     end
     @sequence = 0
   end

@@ -29,7 +29,7 @@ class StandInEngine
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
     @board = File.open(Dir.tmpdir, File::RDWR | File::TMPFILE, 0o600)
-    @board.truncate(64 * capacity)
+    @board.truncate(64 * (2 * capacity + 1))
   end
 
   def write(name, content)
@@ -76,7 +76,7 @@ class StandInEngine
     first = @workers.size * @threads
     worker = { control: Control.new(engine), streams: streams.map { |ours, _| UNIXSocket.for_fd(ours) } }
     fds = [theirs, *streams.map(&:last)]
-    @control.post("spawn", { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(",") }, fds)
+    @control.post("spawn", { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(","), "place" => @workers.size }, fds)
     fds.each { |fd| Native.close_fd(fd) }
     @workers[number] = worker
     return number unless wait
