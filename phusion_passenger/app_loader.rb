@@ -41,7 +41,7 @@ module PhusionPassenger
       Bundle.new(@app_root).set_up
       require "rack"
       # Rack 2 returns [app, options], Rack 3 the app.
-      app, = *Rack::Builder.parse_file(@startup_file)
+      app, = *::Rack::Builder.parse_file(@startup_file)
       log_to_stdout if @log_to_stdout
       app
     end

@@ -31,6 +31,13 @@ module PhusionPassenger
       Native.send_message(@fd, [verb, *fields.map { |key, value| "#{key}=#{clean(value)}" }].join("\0"), fds)
     end
 
+    # For a message that this process can't obey.
+    def refuse(message)
+      message.fds.each { |fd| Native.close_fd(fd) }
+      Log.write("the engine sent #{message.verb.inspect}, which this process does not know")
+      nil
+    end
+
     def close = Native.close_fd(@fd)
 
     private

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Loads an application once and forks its workers. The engine runs this file with a control socket as descriptor 3; the
-# Rack handler uses PhusionPassenger::Preloader.run_with_app.
+# The engine runs this file, with a control socket as descriptor 3, for every process that loads an application; the Rack
+# handler uses PhusionPassenger::Preloader.run_with_app.
 #
 # Nothing is required here but this directory's own files and the extension, all by their absolute path: a library that
 # is a default gem (socket, json, stringio, set …) would be activated in a version that the application's bundle may
@@ -9,27 +9,22 @@
 
 require_relative "log"
 require_relative "control"
+require_relative "exit_handlers"
 require_relative "redaction"
-require_relative "boot_error"
 require_relative "fork_safety"
-require_relative "app_loader"
-require_relative "app_facts"
-require_relative "worker"
+require_relative "loader"
+require_relative "spawn_order"
 
 module PhusionPassenger
-  # The process between the engine and the workers of one generation. It outlives none of its engine and serves nothing
-  # itself.
+  # The process between the engine and the workers of one generation, once it has the application. It outlives none of its
+  # engine and serves nothing itself.
   class Preloader
-    # Where the engine puts the control socket of a preloader that it starts
+    # Where the engine puts the control socket of a process that it starts
     CONTROL_FD = 3
-    # Milliseconds from the end of the engine to the end of a preloader, which may be in the middle of loading
-    HANGUP_GRACE = 900
-    # What workers need to know from the engine's hello
-    Settings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity, :x_accel_mapping)
 
     class << self
       # For the process that the engine has started: reads the engine's hello from the control socket, loads the
-      # application, forks workers on command, exits with the engine.
+      # application, and does what the engine wants with it; exits with the engine.
       def run
         $stdin.reopen(File::NULL) # an application that reads standard input must not wait for it
         Process.setproctitle("Passenger AppPreloader")
@@ -48,19 +43,41 @@ module PhusionPassenger
       # Does not return: the process exits with the engine. Handlers that were registered with at_exit before the fork
       # don't run in it, nor in its workers. Standard input stays what it is, so that binding.irb works.
       def run_with_app(app, control_fd)
-        skip_inherited_exit_handlers
+        ExitHandlers.leave_out_inherited
         Signals.reset
         start(control_fd, app)
       end
 
+      # To be called in a process that will fork workers: they share its memory as long as neither writes to it, so what
+      # has survived loading is moved to the old generation and together. In development there is one worker, and starting
+      # quickly matters more.
+      def settle(environment)
+        ForkSafety.before_fork
+        return if environment == "development"
+
+        if Process.respond_to?(:warmup) # Ruby 3.3
+          Process.warmup
+        else
+          3.times { GC.start } # an object is old after three collections
+          GC.compact if GC.respond_to?(:compact)
+        end
+      rescue NotImplementedError
+        Log.write("this platform can't compact memory; workers will share less of it")
+      end
+
       private
 
+      # A process has one role after the other: it loads the application, forks from it, is such a fork and serves, may load
+      # no more and fork again. Each role returns the next one, instead of running it, so that the stack of a process that
+      # descends from many generations is no deeper than that of the first.
       def start(control_fd, app = nil)
         load_native
         Native.close_on_exec(control_fd)
         # Also when the application has put something else in the place of standard output: loggers keep STDOUT.
         [$stdout, $stderr, STDOUT].each { |io| io.sync = true if io.respond_to?(:sync=) }
-        new(Control.new(control_fd), app).run
+        role = Loader.new(Control.new(control_fd), app)
+        role = role.run while role
+        exit
       end
 
       def load_native
@@ -81,142 +98,18 @@ module PhusionPassenger
                                  "#{File.basename(root)}/phusion_passenger/native.so", root)
         File.file?(apart) ? apart : beside
       end
-
-      # Handlers run in reverse order, so this one comes after all that are registered from now on, and ends the process
-      # before those that belong to the parent (which remove its pid file, for example).
-      def skip_inherited_exit_handlers
-        at_exit do
-          status = exit_status($!) # rubocop:disable Style/SpecialGlobalVars
-          flush_files
-          GC.start # finalizers, such as those that remove temporary files
-          exit!(status)
-        end
-      end
-
-      # As the process would have ended by itself; exit! leaves out that Ruby reports the error.
-      def exit_status(error)
-        case error
-        when nil then 0
-        when SystemExit then error.status
-        when SignalException then 128 + error.signo
-        else
-          Log.exception("*** #{error.class} has ended the process", error)
-          1
-        end
-      end
-
-      # exit! leaves out what Ruby would do for files that were written to and not closed.
-      def flush_files
-        ObjectSpace.each_object(IO) do |io|
-          io.flush unless io.closed?
-        rescue IOError, SystemCallError
-          next # not open for writing, or nobody reads any more
-        end
-      end
     end
 
-    def initialize(control, app = nil)
+    # control: the control socket on which the application was loaded; app: LoadedApp
+    def initialize(control, app)
       @control = control
       @app = app
       @workers = {} # pid => number
       @mailbox = Thread::Queue.new
     end
 
-    # Does not return.
+    # Returns a Worker in every process that is forked here, and nil in this one when the engine has gone.
     def run
-      ignore_interrupts
-      Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
-      hello = receive_hello or exit
-      load(hello)
-      @control.post("loaded", { "pid" => Process.pid, **@facts })
-      serve
-      exit
-    rescue Native::Disconnected
-      exit # the engine has gone
-    end
-
-    private
-
-    # Ctrl-C in a terminal reaches this process too; the engine says when it is over. Inherited by the workers, so that
-    # there is no moment at which it would end one.
-    def ignore_interrupts
-      trap("INT", "IGNORE")
-      trap("HUP", "IGNORE")
-    end
-
-    def receive_hello
-      hello = @control.receive or return
-      if hello.verb != "hello" || hello.fds.size != 2
-        raise Native::ProtocolError, "the engine began with #{hello.verb} and #{hello.fds.size} descriptors instead of " \
-                                     "hello and 2"
-      end
-      @queue, @scoreboard = hello.fds
-      @settings = Settings.new(hello.fetch("app_root"), hello.fetch("environment"), hello.fetch("server_software"),
-                               hello.fetch("threads").to_i, hello.fetch("capacity").to_i,
-                               hello.fields["x_accel_mapping"].to_s)
-      hello
-    end
-
-    def load(hello)
-      Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
-      publish_options(hello)
-      loader = AppLoader.new(hello)
-      if @app
-        loader.mark
-      else
-        loader.enter
-        @app = loader.load
-      end
-      App.app = @app
-      ignore_interrupts # again: the application may have trapped them
-      load_libraries
-      @facts = AppFacts.new.fields
-      settle_memory
-    rescue Exception => e # rubocop:disable Lint/RescueException -- exit, syntax errors and all
-      report_boot_error(e)
-      exit(1)
-    end
-
-    # Default gems, so only now that the application has chosen their versions: request bodies are StringIOs, and Rack 2's
-    # Lint relies on its server for URI.
-    def load_libraries
-      require "stringio"
-      require "uri"
-    end
-
-    def publish_options(hello)
-      App.options.update(
-        "app_root" => @settings.app_root, "app_env" => @settings.environment, "environment" => @settings.environment,
-        "app_type" => "rack", "app_group_name" => "#{@settings.app_root} (#{@settings.environment})", "base_uri" => "/",
-        "startup_file" => hello.fetch("startup_file"), "spawn_method" => "smart", "process_title" => "Passenger RubyApp",
-        "passenger_root" => File.expand_path("..", __dir__), "passenger_version" => VERSION_STRING,
-        "ruby_libdir" => File.expand_path("../lib", __dir__), "integration_mode" => "standalone"
-      )
-    end
-
-    def report_boot_error(error)
-      report = BootError.new(error, @settings.app_root)
-      Log.write(report.to_s)
-      @control.post("boot_error", report.fields)
-    end
-
-    # Workers share the memory of this process as long as neither writes to it: what has survived loading is moved to
-    # the old generation and together. In development there is one worker, and starting quickly matters more.
-    def settle_memory
-      ForkSafety.before_fork
-      return if @settings.environment == "development"
-
-      if Process.respond_to?(:warmup) # Ruby 3.3
-        Process.warmup
-      else
-        3.times { GC.start } # an object is old after three collections
-        GC.compact if GC.respond_to?(:compact)
-      end
-    rescue NotImplementedError
-      Log.write("this platform can't compact memory; workers will share less of it")
-    end
-
-    def serve
       trap("CHLD") { @mailbox << :child_ended }
       listen_to_engine
       loop do
@@ -224,10 +117,16 @@ module PhusionPassenger
         when :engine_gone then return
         when :child_ended then reap
         when Exception then raise event
-        else obey(event)
+        else
+          worker = obey(event)
+          return worker if worker
         end
       end
+    rescue Native::Disconnected
+      nil # the engine has gone
     end
+
+    private
 
     # The main thread forks, so that it is the main thread of the worker, too; this one waits for commands.
     def listen_to_engine
@@ -242,36 +141,34 @@ module PhusionPassenger
       end
     end
 
+    # The worker, in a process that was forked to be one
     def obey(message)
-      if message.verb == "spawn"
-        spawn_worker(message)
-      else
-        message.fds.each { |fd| Native.close_fd(fd) }
-        Log.write("the engine sent #{message.verb.inspect}, which this version of passenger does not know")
-      end
+      return @control.refuse(message) unless message.verb == "spawn"
+
+      order = SpawnOrder.new(message)
+      pid = fork_worker(order)
+      return order.to_worker(@app, forked: true) if pid.nil?
+
+      order.close
+      return if pid == :failed
+
+      @workers[pid] = order.worker
+      @control.post("spawned", "worker" => order.worker, "pid" => pid)
+      nil
     end
 
-    def spawn_worker(message)
-      number = message.fetch("worker")
-      slots = message.fetch("slots").split(",").map { |slot| Integer(slot, 10) }
-      control, *streams = message.fds
-      if control.nil? || streams.size != slots.size
-        raise Native::ProtocolError, "spawn of worker #{number}: #{message.fds.size} descriptors came for #{slots.size} slots"
-      end
-      pid = fork { become_worker(Control.new(control), streams, slots) }
-      @workers[pid] = number
-      @control.post("spawned", "worker" => number, "pid" => pid)
+    # The process id, nil in the child, or :failed
+    def fork_worker(order)
+      # A worker needs the descriptors of the generation; processes that the application forks don't get them.
+      Native.close_on_fork([@control.fd])
+      pid = fork
+      Native.close_on_fork([@control.fd, @app.queue, @app.scoreboard]) if pid
+      pid
     rescue SystemCallError, NoMemoryError => e
-      Log.write("worker #{number} could not be forked: #{e.message}")
-      @control.post("spawn_error", "worker" => number, "message" => e.message)
-    ensure
-      message.fds.each { |fd| Native.close_fd(fd) }
-    end
-
-    def become_worker(control, streams, slots)
-      @control.close
-      Worker.new(@app, @settings, control: control, queue: @queue, scoreboard: @scoreboard, streams: streams,
-                                  slots: slots).run
+      Native.close_on_fork([@control.fd, @app.queue, @app.scoreboard])
+      Log.write("worker #{order.worker} could not be forked: #{e.message}")
+      @control.post("spawn_error", "worker" => order.worker, "message" => e.message)
+      :failed
     end
 
     # Only the workers: children that the application has started are its own business.

@@ -12,8 +12,9 @@ module PhusionPassenger
     # Seconds of them for requests that are about to be finished
     LAST_REQUESTS = 0.5
 
-    # settings: Preloader::Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard
-    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:)
+    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; facts: what the
+    # engine has been told about the app; forked: whether this process was forked off a preloader
+    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:)
       @app = app
       @settings = settings
       @control = control
@@ -21,6 +22,8 @@ module PhusionPassenger
       @scoreboard = scoreboard
       @streams = streams
       @slot_numbers = slots
+      @facts = facts
+      @forked = forked
       @mailbox = Thread::Queue.new
       @threads = {}
       @stopping = false
@@ -46,13 +49,15 @@ module PhusionPassenger
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
       Native.close_on_fork([@control.fd, @queue, *@streams])
       Process.setproctitle("Passenger RubyApp: #{@settings.app_root} (#{@settings.environment})")
+      return unless @forked
+
       srand
       ForkSafety.after_fork
     end
 
     # In the order in which Passenger's events are documented to happen.
     def start
-      PhusionPassenger.call_event(:starting_worker_process, true)
+      PhusionPassenger.call_event(:starting_worker_process, @forked)
       PhusionPassenger.call_event(:credentials)
       install_signal_handlers
       PhusionPassenger.call_event(:after_installing_signal_handlers)
@@ -114,7 +119,7 @@ module PhusionPassenger
       }
       # An application that names its files by URI (x_sendfile_header = "X-Accel-Redirect") learns by which one.
       entries["HTTP_X_ACCEL_MAPPING"] = @settings.x_accel_mapping.dup.freeze unless @settings.x_accel_mapping.empty?
-      entries["rack.version"] = [1, 3].freeze if Rack.release.to_i < 3
+      entries["rack.version"] = [1, 3].freeze if ::Rack.release.to_i < 3
       entries
     end
 
@@ -133,7 +138,7 @@ module PhusionPassenger
     end
 
     def start_thread(slot)
-      @threads[slot] = Thread.new { serve_slot(slot) }.tap { |thread| thread.name = "passenger slot" }
+      @threads[slot] = Thread.new { serve_slot(slot) }.tap { |thread| thread.name = "passenger slot #{@slot_numbers[@slots.index(slot)]}" }
     end
 
     def serve_slot(slot)
@@ -183,15 +188,7 @@ module PhusionPassenger
 
       Log.write("#{reason}; the worker leaves when its other requests are finished") if reason
       @stopping = true
-      @slots.each(&:stop)
-      @threads.each_value(&:wakeup)
-    rescue ThreadError
-      # A thread has ended by itself meanwhile.
-      retry_wakeups
-    end
-
-    def retry_wakeups
-      @threads.each_value { |thread| thread.wakeup if thread.alive? }
+      @slots.each { |slot| slot.stop(@threads[slot]) }
     end
 
     def leave_in_time

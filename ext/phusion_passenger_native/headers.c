@@ -57,6 +57,15 @@ static bool is_left_out(const char *name, long length)
     return false;
 }
 
+/* Names that begin with !~ are talk between the application and its server,
+ * never for the client. */
+static bool is_talk(struct pn_slot *slot, const char *name, long length)
+{
+    if (length < 2 || name[1] != '~') return false;
+    if (length == 18 && name_is(name, length, "!~request-oob-work")) slot->oob_wanted = true;
+    return true;
+}
+
 static VALUE printable(VALUE string)
 {
     return rb_funcall(string, rb_intern("inspect"), 0);
@@ -133,6 +142,7 @@ static void append_header(struct header_walk *walk, VALUE name, VALUE value)
     if (!RB_TYPE_P(name, T_STRING)) name = rb_obj_as_string(name);
     bytes = RSTRING_PTR(name);
     length = RSTRING_LEN(name);
+    if (RB_UNLIKELY(*bytes == '!') && is_talk(walk->slot, bytes, length)) return;
     if (length >= 5 && name_is(bytes, 5, "rack.")) {
         if (length == 11 && name_is(bytes + 5, 6, "hijack")) {
             rb_raise(pn_invalid_response,

@@ -58,6 +58,20 @@ static VALUE scoreboard_initialize(VALUE self, VALUE fd)
     return self;
 }
 
+/* forget: for a fork of the worker that serves nothing. Slots that still point
+ * to their records find memory of this process there. */
+static VALUE scoreboard_forget(VALUE self)
+{
+    struct scoreboard *board;
+
+    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
+    if (board->records != NULL && mmap(board->records, board->count * sizeof(struct pn_record), PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        rb_sys_fail("scoreboard: mmap");
+    }
+    return Qnil;
+}
+
 static struct pn_record *scoreboard_record(VALUE self, VALUE index)
 {
     struct scoreboard *board;
@@ -298,7 +312,7 @@ static VALUE accept_request(struct pn_slot *slot)
 
     if (slot->body_fd >= 0) rb_update_max_fd(slot->body_fd);
     slot->answer = PN_UNANSWERED;
-    slot->head_request = slot->client_gone = false;
+    slot->head_request = slot->client_gone = slot->oob_wanted = false;
     env = rb_protect(build_env, (VALUE)slot, &state);
     if (slot->body_fd >= 0) {
         close(slot->body_fd);
@@ -309,7 +323,7 @@ static VALUE accept_request(struct pn_slot *slot)
 }
 
 /* receive -> env of the next request, or nil: the queue has ended or stop was
- * called. Once a message has been taken off the queue nothing comes between it
+ * called; or false: the slot is paused. Once a message has been taken off the queue nothing comes between it
  * and the return of its env: pending interrupts (Thread#raise, Thread#kill)
  * are taken before the wait, never after it. */
 static VALUE slot_receive(VALUE self)
@@ -320,10 +334,13 @@ static VALUE slot_receive(VALUE self)
     if (pn_in_foreign_fork() || slot->broken) return Qnil;
     for (;;) {
         if (atomic_load_explicit(&slot->stop, memory_order_relaxed)) return Qnil;
+        if (atomic_load_explicit(&slot->pause, memory_order_relaxed)) return Qfalse;
         slot->receipt = take_message(slot, MSG_DONTWAIT);
         if (slot->receipt == PN_NOTHING_YET) {
             slot->receipt = PN_INTERRUPTED; /* stays so if the wait isn't even begun */
+            slot->waiting = true;
             rb_nogvl(wait_for_message, slot, RUBY_UBF_IO, NULL, RB_NOGVL_INTR_FAIL);
+            slot->waiting = false;
         }
         switch (slot->receipt) {
           case PN_RECEIVED:
@@ -342,12 +359,46 @@ static VALUE slot_receive(VALUE self)
     }
 }
 
-/* stop: receive gives no further request. A thread that waits in receive must
- * be woken with Thread#wakeup afterwards. */
-static VALUE slot_stop(VALUE self)
+/* Has the slot's thread look at what has been asked of it. A thread that does
+ * something else is left alone: waking it would cut short the application's
+ * sleep. */
+static void wake(struct pn_slot *slot, VALUE thread)
 {
-    atomic_store_explicit(&pn_slot_get(self)->stop, true, memory_order_relaxed);
+    if (slot->waiting && !NIL_P(thread)) rb_thread_wakeup_alive(thread);
+}
+
+/* stop(thread = nil): receive, which is called by that thread, gives no further request */
+static VALUE slot_stop(int argc, VALUE *argv, VALUE self)
+{
+    struct pn_slot *slot = pn_slot_get(self);
+
+    rb_check_arity(argc, 0, 1);
+    atomic_store_explicit(&slot->stop, true, memory_order_relaxed);
+    wake(slot, argc > 0 ? argv[0] : Qnil);
     return Qnil;
+}
+
+/* pause(thread = nil): receive gives false until resume is called */
+static VALUE slot_pause(int argc, VALUE *argv, VALUE self)
+{
+    struct pn_slot *slot = pn_slot_get(self);
+
+    rb_check_arity(argc, 0, 1);
+    atomic_store_explicit(&slot->pause, true, memory_order_relaxed);
+    wake(slot, argc > 0 ? argv[0] : Qnil);
+    return Qnil;
+}
+
+static VALUE slot_resume(VALUE self)
+{
+    atomic_store_explicit(&pn_slot_get(self)->pause, false, memory_order_relaxed);
+    return Qnil;
+}
+
+/* oob_wanted? -> whether the response to the last request had the header !~Request-OOB-Work */
+static VALUE slot_is_oob_wanted(VALUE self)
+{
+    return pn_slot_get(self)->oob_wanted ? Qtrue : Qfalse;
 }
 
 /* request_id -> Integer id of the request that was received last */
@@ -374,13 +425,17 @@ void pn_init_slot(void)
 
     rb_define_alloc_func(scoreboard, scoreboard_allocate);
     rb_define_method(scoreboard, "initialize", scoreboard_initialize, 1);
+    rb_define_method(scoreboard, "forget", scoreboard_forget, 0);
     rb_define_alloc_func(turn, turn_allocate);
 
     pn_slot_class = rb_define_class_under(pn_module, "Slot", rb_cObject);
     rb_define_alloc_func(pn_slot_class, slot_allocate);
     rb_define_method(pn_slot_class, "initialize", slot_initialize, 6);
     rb_define_method(pn_slot_class, "receive", slot_receive, 0);
-    rb_define_method(pn_slot_class, "stop", slot_stop, 0);
+    rb_define_method(pn_slot_class, "stop", slot_stop, -1);
+    rb_define_method(pn_slot_class, "pause", slot_pause, -1);
+    rb_define_method(pn_slot_class, "resume", slot_resume, 0);
+    rb_define_method(pn_slot_class, "oob_wanted?", slot_is_oob_wanted, 0);
     rb_define_method(pn_slot_class, "request_id", slot_request_id, 0);
     rb_define_method(pn_slot_class, "close", slot_close, 0);
 }

@@ -68,7 +68,9 @@ struct pn_slot {
     bool broken; /* the stream can't carry another frame */
     bool client_gone; /* nobody waits for the current response */
     bool offer_unanswered; /* the answer to the last offer may still come */
-    _Atomic bool stop;
+    bool waiting; /* its thread is, or is about to be, without the GVL in receive */
+    bool oob_wanted; /* the application has asked for out-of-band work with the current response */
+    _Atomic bool stop, pause;
 };
 
 struct pn_slot *pn_slot_get(VALUE self);

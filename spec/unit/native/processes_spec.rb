@@ -4,49 +4,7 @@ require_relative "stand_in_engine"
 
 # The preloader and the workers as processes, without the Go engine.
 RSpec.describe "Application processes" do
-  around do |example|
-    Dir.mktmpdir do |dir|
-      @dir = dir
-      example.run
-    end
-  end
-
-  after { @engine&.finish }
-
-  def engine(config, files = {}, **options)
-    @engine = StandInEngine.new(@dir, { "config.ru" => config, **files }, **options)
-  end
-
-  # An application that has started, with one worker
-  def serving(config, files = {}, **options)
-    engine(config, files, **options).start
-    verb, fields = @engine.heard
-    raise "not loaded: #{verb} #{fields}\n#{@engine.output}" unless verb == "loaded"
-
-    @engine.worker
-    @engine
-  end
-
-  def running?(pid)
-    Process.kill(0, pid)
-    !File.read("/proc/#{pid}/stat").match?(/\A\d+ \(.*\) [ZX]/m)
-  rescue Errno::ESRCH, Errno::ENOENT
-    false
-  end
-
-  def seconds_until_gone(*pids)
-    start = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-    Timeout.timeout(10) { sleep(0.005) while pids.any? { |pid| running?(pid) } }
-    Process.clock_gettime(Process::CLOCK_MONOTONIC) - start
-  end
-
-  def sockets_of(pid)
-    Dir.children("/proc/#{pid}/fd").map { |fd| File.readlink("/proc/#{pid}/fd/#{fd}") }.grep(/socket/)
-  rescue Errno::ENOENT
-    retry # a descriptor was closed while the list was read
-  end
-
-  def app(body) = "run ->(env) { [200, {}, [(#{body}).to_s]] }\n"
+  include_context "with application processes"
 
   describe "a life" do
     it "begins with hello, goes on with requests, and ends with the queue and the control socket" do

@@ -14,13 +14,14 @@ class StandInEngine
   attr_reader :pid, :dir, :control
 
   # files:: name => content, of the application
-  def initialize(dir, files, threads: 1, environment: "production", variables: {}, capacity: 8)
+  def initialize(dir, files, threads: 1, environment: "production", variables: {}, capacity: 8, spawn_method: "smart")
     @dir = dir
     files.each { |name, content| write(name, content) }
     @threads = threads
     @environment = environment
     @variables = variables
     @capacity = capacity
+    @spawn_method = spawn_method
     @workers = {}
     @sequence = 0
     queue, @queue_end = Native.socketpair(:seqpacket)
@@ -108,9 +109,15 @@ class StandInEngine
 
   def end_queue = @queue.close
 
+  # Closes the control socket of the process that has loaded the application.
+  def hang_up
+    @control.close unless @hung_up
+    @hung_up = true
+  end
+
   # Lets go of everything at once, as the kernel does for an engine that has died.
   def die
-    @control.close unless @dead
+    hang_up
     @queue.close unless @queue.closed?
     @workers.each_value do |worker|
       worker[:control].close unless @dead
@@ -159,6 +166,53 @@ class StandInEngine
   def hello
     { "version" => 1, "generation" => 1, "app_root" => @dir, "startup_file" => File.join(@dir, "config.ru"),
       "environment" => @environment, "threads" => @threads, "capacity" => @capacity,
-      "server_software" => "Phusion_Passenger/7.0.0", "log_to_stdout" => "0" }
+      "server_software" => "Phusion_Passenger/7.0.0", "log_to_stdout" => "0",
+      "spawn_method" => @spawn_method }
   end
+end
+
+RSpec.shared_context "with application processes" do
+  around do |example|
+    Dir.mktmpdir do |dir|
+      @dir = dir
+      example.run
+    end
+  end
+
+  after { @engine&.finish }
+
+  def engine(config, files = {}, **options)
+    @engine = StandInEngine.new(@dir, { "config.ru" => config, **files }, **options)
+  end
+
+  # An application that has started, with one worker
+  def serving(config, files = {}, **options)
+    engine(config, files, **options).start
+    verb, fields = @engine.heard
+    raise "not loaded: #{verb} #{fields}\n#{@engine.output}" unless verb == "loaded"
+
+    @engine.worker
+    @engine
+  end
+
+  def running?(pid)
+    Process.kill(0, pid)
+    !File.read("/proc/#{pid}/stat").match?(/\A\d+ \(.*\) [ZX]/m)
+  rescue Errno::ESRCH, Errno::ENOENT
+    false
+  end
+
+  def seconds_until_gone(*pids)
+    start = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    Timeout.timeout(10) { sleep(0.005) while pids.any? { |pid| running?(pid) } }
+    Process.clock_gettime(Process::CLOCK_MONOTONIC) - start
+  end
+
+  def sockets_of(pid)
+    Dir.children("/proc/#{pid}/fd").map { |fd| File.readlink("/proc/#{pid}/fd/#{fd}") }.grep(/socket/)
+  rescue Errno::ENOENT
+    retry # a descriptor was closed while the list was read
+  end
+
+  def app(body) = "run ->(env) { [200, {}, [(#{body}).to_s]] }\n"
 end
