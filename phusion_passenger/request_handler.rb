@@ -8,18 +8,27 @@ module PhusionPassenger
     # Exceptions after which a process should not go on; what was begun by others is still finished.
     FATAL = [SystemExit, SignalException, NoMemoryError].freeze
 
-    # leave: called (with a reason for the log, or nil) when this worker must take no further requests
-    def initialize(app, slot, leave)
+    # leave::      called (with a reason for the log, or nil) when this worker must take no further requests
+    # rest::       called when the slot is paused; returns when it may go on
+    # oob_wanted:: called after a response with which the application has asked for out-of-band work
+    def initialize(app, slot, leave:, rest:, oob_wanted:)
       @app = app
       @slot = slot
       @leave = leave
+      @rest = rest
+      @oob_wanted = oob_wanted
     end
 
     # Returns at the end of the queue, after Slot#stop, and when the engine has gone.
     def run
-      while (env = @slot.receive)
-        handle(env)
-        break if @slot.broken?
+      loop do
+        while (env = @slot.receive)
+          handle(env)
+          return if @slot.broken?
+        end
+        return unless env == false
+
+        @rest.call
       end
     end
 
@@ -42,6 +51,7 @@ module PhusionPassenger
         close(env, body) if body.respond_to?(:close)
       end
       after_response(env, status, headers, error)
+      @oob_wanted.call if @slot.oob_wanted?
     end
 
     def close(env, body)

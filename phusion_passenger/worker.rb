@@ -3,6 +3,8 @@
 require_relative "null_input"
 require_relative "request_handler"
 require_relative "signals"
+require_relative "slot_backtraces"
+require_relative "slot_pause"
 
 module PhusionPassenger
   # An application process: one thread per slot serves requests, the main thread decides when to leave.
@@ -25,16 +27,21 @@ module PhusionPassenger
       @facts = facts
       @forked = forked
       @mailbox = Thread::Queue.new
-      @threads = {}
+      @threads = {} # slot => Thread
+      @pause = SlotPause.new
       @stopping = false
       @status = 0
     end
 
-    # Serves until it is time to leave, then exits the process.
+    # Serves until it is time to leave, then exits the process. Returns in a process that was forked off this one to be a
+    # preloader: what it is to do.
     def run
       prepare
       start
       serve
+      successor = fork_preloader if @promotion
+      return successor if successor
+
       stop
     rescue SystemExit
       raise
@@ -57,6 +64,7 @@ module PhusionPassenger
 
     # In the order in which Passenger's events are documented to happen.
     def start
+      ExitHandlers.mark_as_workers_own
       PhusionPassenger.call_event(:starting_worker_process, @forked)
       PhusionPassenger.call_event(:credentials)
       install_signal_handlers
@@ -88,11 +96,12 @@ module PhusionPassenger
     end
 
     def make_slots
-      board = Native::Scoreboard.new(@scoreboard)
+      @board = Native::Scoreboard.new(@scoreboard)
+      Native.close_fd(@scoreboard)
       turn = Native::Turn.new if @streams.size > 1
       template = Native.env_template(env_entries)
       @slots = @streams.zip(@slot_numbers).map do |stream, number|
-        Native::Slot.new(@queue, stream, board, number, template, turn)
+        Native::Slot.new(@queue, stream, @board, number, template, turn)
       end
     end
 
@@ -133,6 +142,10 @@ module PhusionPassenger
         when :engine_gone then leave_in_time
         when :time_is_up then break
         when :slot_ended then slot_ended(*details)
+        when :slot_resting then slot_resting(*details)
+        when :oob_wanted then want_oob_work
+        when :oob_work then begin_oob_work
+        when :promote then promote(*details)
         end
       end
     end
@@ -146,7 +159,8 @@ module PhusionPassenger
       outcome = :killed
       Native.batch_scheduling
       PhusionPassenger.call_event(:starting_request_handler_thread)
-      RequestHandler.new(@app, slot, ->(reason) { @mailbox << [:stop, reason] }).run
+      RequestHandler.new(@app, slot, leave: ->(reason) { @mailbox << [:stop, reason] }, rest: -> { rest(slot) },
+                                     oob_wanted: -> { @mailbox << :oob_wanted }).run
       outcome = :ended
     rescue Exception => e # rubocop:disable Lint/RescueException
       outcome = e
@@ -156,6 +170,7 @@ module PhusionPassenger
 
     def slot_ended(slot, outcome)
       @threads.delete(slot)
+      @pause.not_resting(slot)
       case outcome
       when :killed
         # The application has killed the thread of a request; the next request finds a new one.
@@ -174,13 +189,75 @@ module PhusionPassenger
       Thread.new do
         Thread.current.name = "passenger control"
         while (message = @control.receive)
-          @mailbox << :stop if message.verb == "stop"
+          obey(message)
         end
         @mailbox << :engine_gone
-      rescue SystemCallError, Native::ProtocolError => e
-        Log.exception("the connection to the engine failed", e)
+      rescue SystemCallError, IOError, Native::ProtocolError => e
+        Log.exception("the connection to the engine failed", e) unless e.is_a?(Native::Disconnected)
         @mailbox << :engine_gone
       end
+    end
+
+    # In the control thread; everything but a backtrace is a matter of the main thread.
+    def obey(message)
+      case message.verb
+      when "stop" then @mailbox << :stop
+      when "oob_work" then @mailbox << :oob_work
+      when "promote" then @mailbox << [:promote, *message.fds]
+      when "backtrace" then post_backtraces(message)
+      else @control.refuse(message)
+      end
+    end
+
+    # The threads may be stuck in whatever they do, and the main thread may wait for them.
+    def post_backtraces(message)
+      numbers = message.fetch("slots").split(",").map(&:to_i)
+      threads = @slots.zip(@slot_numbers).to_h { |slot, number| [number, @threads[slot]] }
+      @control.post("backtrace", "token" => message.fetch("token"), "text" => SlotBacktraces.new(threads).text(numbers))
+    end
+
+    # For what the main thread has to say; that the engine has gone is heard by the control thread.
+    def tell(verb, fields = {})
+      @control.post(verb, fields)
+    rescue Native::Disconnected
+      nil
+    end
+
+    def want_oob_work
+      return if @oob_wanted || @stopping
+
+      @oob_wanted = true
+      tell("oob_wanted")
+    end
+
+    def begin_oob_work
+      return if @stopping || @pause.on?
+
+      @oob_wanted = false
+      @pause.begin(@threads)
+    end
+
+    # In the thread of the slot
+    def rest(slot)
+      @mailbox << [:slot_resting, slot]
+      @pause.wait
+    end
+
+    def slot_resting(slot)
+      return unless @pause.on?
+
+      @pause.resting(slot)
+      do_oob_work if @pause.all_resting?(@slots)
+    end
+
+    def do_oob_work
+      PhusionPassenger.call_event(:oob_work)
+    rescue Exception => e # rubocop:disable Lint/RescueException
+      Log.exception("an event handler for :oob_work failed", e)
+      stop_slots("it raised #{e.class}") if RequestHandler::FATAL.any? { |kind| e.is_a?(kind) }
+    ensure
+      tell("oob_done")
+      @pause.end(@slots)
     end
 
     def stop_slots(reason = nil)
@@ -189,6 +266,48 @@ module PhusionPassenger
       Log.write("#{reason}; the worker leaves when its other requests are finished") if reason
       @stopping = true
       @slots.each { |slot| slot.stop(@threads[slot]) }
+      @pause.end(@slots) if @pause.on?
+    end
+
+    # control: descriptor of the control socket that the new preloader gets
+    def promote(control)
+      return refuse_promotion(control, "the worker was leaving already") if @stopping
+
+      @promotion = control
+      stop_slots
+    end
+
+    def refuse_promotion(control, reason)
+      Log.write("the worker could not become a preloader: #{reason}")
+      tell("promote_error", "message" => reason)
+      Native.close_fd(control)
+      nil
+    end
+
+    # Called when the requests are finished. The first part of the life of a preloader, in the process that is to lead it;
+    # nil in this one.
+    def fork_preloader
+      return refuse_promotion(@promotion, "its requests did not come to a regular end") unless @threads.empty? && @status.zero?
+
+      begin
+        pid = fork
+      rescue SystemCallError, NoMemoryError => e
+        return refuse_promotion(@promotion, "fork failed: #{e.message}")
+      end
+      return become_preloader if pid.nil?
+
+      Native.close_fd(@promotion)
+      tell("promoted", "pid" => pid)
+      nil
+    end
+
+    # What the fork does not leave behind by itself. The threads are gone, and the sockets are closed (close_on_fork).
+    def become_preloader
+      Signals.reset
+      ExitHandlers.leave_out_workers_own
+      @board.forget
+      Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
+      Loader.new(Control.new(@promotion), @app, facts: @facts)
     end
 
     def leave_in_time

@@ -7,6 +7,7 @@ RSpec.describe PhusionPassenger::RequestHandler do
   include_context "with a slot"
 
   let(:left) { [] }
+  let(:oob_wanted) { [] }
 
   # Each-able, and knows whether it was closed.
   def body(*chunks, path: nil, to_ary: :none, failure: nil, on_close: nil)
@@ -27,12 +28,17 @@ RSpec.describe PhusionPassenger::RequestHandler do
     end.new
   end
 
+  def handler_of(app)
+    described_class.new(app, driver.slot, leave: ->(reason) { left << reason }, rest: -> { raise "not paused" },
+                                          oob_wanted: -> { oob_wanted << driver.slot.answer })
+  end
+
   # Has the handler serve requests until the queue ends; returns what it wrote to the log.
   def serve(app, *requests)
     (requests.empty? ? [{}] : requests).each { |environment| driver.request(environment) }
     driver.end_queue
     log = StringIO.new
-    handler = described_class.new(app, driver.slot, ->(reason) { left << reason })
+    handler = handler_of(app)
     thread = Thread.new { handler.run }
     original = $stderr
     $stderr = log
@@ -395,7 +401,7 @@ RSpec.describe PhusionPassenger::RequestHandler do
 
     it "by killing the thread are answered" do
       driver.request
-      handler = described_class.new(->(_env) { Thread.current.kill }, slot, ->(_) {})
+      handler = handler_of(->(_env) { Thread.current.kill })
       expect { Thread.new { handler.run }.join(5) }.to output(/killed/).to_stderr
       expect(driver.frame.type).to eq(:failed)
     end

@@ -12,6 +12,7 @@ class StandInEngine
   PATIENCE = 20
 
   attr_reader :pid, :dir, :control
+  attr_writer :spawn_method
 
   # files:: name => content, of the application
   def initialize(dir, files, threads: 1, environment: "production", variables: {}, capacity: 8, spawn_method: "smart")
@@ -23,6 +24,7 @@ class StandInEngine
     @capacity = capacity
     @spawn_method = spawn_method
     @workers = {}
+    @retired = [] # control sockets of preloaders that have a successor
     @sequence = 0
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
@@ -53,6 +55,20 @@ class StandInEngine
     message && [message.verb, message.fields]
   end
 
+  # Has a worker become a preloader, which forks the workers from now on: what the worker says about it.
+  def promote(number = 1)
+    engine, theirs = Native.socketpair(:seqpacket)
+    worker_control(number).post("promote", {}, [theirs])
+    Native.close_fd(theirs)
+    answer = heard(worker_control(number))
+    return answer.tap { Native.close_fd(engine) } if answer&.first != "promoted"
+
+    @retired << @control
+    @control = Control.new(engine)
+    @control.post("hello", hello, [@queue_end, @board.fileno])
+    answer
+  end
+
   # Has a worker forked and waits until it is ready; returns its number.
   def worker(number = @workers.size + 1, wait: true)
     engine, theirs = Native.socketpair(:seqpacket)
@@ -75,6 +91,9 @@ class StandInEngine
     number
   end
 
+  # As it is called in /proc
+  def board_name = File.readlink("/proc/self/fd/#{@board.fileno}")
+
   def worker_pid(number = 1) = @workers[number][:pid]
   def worker_control(number = 1) = @workers[number][:control]
 
@@ -89,19 +108,27 @@ class StandInEngine
 
   # The next frame of any worker as [type, payload], or nil when a worker has closed its stream.
   def frame
-    streams = @workers.values.flat_map { |worker| worker[:streams] }
+    streams = @workers.values.flat_map { |worker| worker[:streams] }.reject(&:closed?)
     ready, = IO.select(streams, nil, nil, PATIENCE)
     raise "no response" unless ready
 
-    header = ready.first.read(16) or return
+    header = ready.first.read(16) or return ready.first.close
     _, type, _, length, = header.unpack("CCvVQ<")
     [SlotDriver::TYPES.fetch(type), length.zero? ? "" : ready.first.read(length)]
+  end
+
+  # The next frame, whichever workers leave meanwhile.
+  def answer
+    loop do
+      found = frame
+      return found if found
+    end
   end
 
   # The body of the response, which is a complete one.
   def get(path)
     request(path)
-    type, payload = frame
+    type, payload = answer
     raise "#{path}: #{type} #{payload}" unless type == :complete
 
     payload.byteslice((4 + payload.unpack1("V"))..)
@@ -111,9 +138,12 @@ class StandInEngine
 
   # Closes the control socket of the process that has loaded the application.
   def hang_up
-    @control.close unless @hung_up
+    [@control, *@retired].each(&:close) unless @hung_up
     @hung_up = true
   end
+
+  # Has the preloader end that was there before the current one.
+  def drop_predecessor = @retired.pop.close
 
   # Lets go of everything at once, as the kernel does for an engine that has died.
   def die
