@@ -54,6 +54,33 @@ RSpec.describe "Receiving requests" do
     expect(slot.receive).to be_nil
   end
 
+  it "gives false while it is paused, also if it waits already, and takes nothing off the queue" do
+    thread = Thread.new { slot.receive }
+    wait_until_blocked(thread)
+    slot.pause(thread)
+    expect(thread.join(5)&.value).to be(false)
+    driver.request({ "PATH_INFO" => "/next" })
+    expect(slot.receive).to be(false)
+    slot.resume
+    expect(slot.receive).to include("PATH_INFO" => "/next")
+  end
+
+  it "wakes only a thread that waits for a request" do
+    asleep = Thread.new { sleep }
+    wait_until_blocked(asleep)
+    slot.pause(asleep)
+    slot.stop(asleep)
+    expect(asleep.join(0.05)).to be_nil
+    expect(slot.receive).to be_nil
+  ensure
+    asleep&.kill
+  end
+
+  it "does not mind threads that have ended" do
+    slot.pause(Thread.new {}.join)
+    expect(slot.receive).to be(false)
+  end
+
   it "can be killed while it waits, without harm to the next one" do
     thread = Thread.new { slot.receive }
     wait_until_blocked(thread)
