@@ -133,14 +133,32 @@ RSpec.describe "A worker's control socket" do
 
     it "does not keep a worker from leaving" do
       serving(<<~RUBY)
-        PhusionPassenger.on_event(:oob_work) { File.read(File.join(__dir__, "gate")) }
+        PhusionPassenger.on_event(:oob_work) do
+          warn("WORK")
+          File.read(File.join(__dir__, "gate")) # a FIFO
+        end
         #{app("1")}
       RUBY
       File.mkfifo(gate = File.join(@dir, "gate"))
       control.post("oob_work")
+      @engine.written(/WORK/)
       control.post("stop")
       File.write(gate, "")
       expect(@engine.heard.last).to include("status" => "exit 0")
+    end
+
+    it "is left out if the worker is to leave before its requests are finished" do
+      serving(<<~RUBY)
+        PhusionPassenger.on_event(:oob_work) { warn("WORK") }
+        run ->(env) { warn("BEGUN"); sleep(0.3); [200, {}, ["finished"]] }
+      RUBY
+      @engine.request("/")
+      @engine.written(/BEGUN/)
+      control.post("oob_work")
+      control.post("stop")
+      expect(@engine.answer.last).to end_with("finished")
+      expect(@engine.heard.last).to include("status" => "exit 0")
+      expect(@engine.output).not_to include("WORK")
     end
 
     it "goes on with a thread that the application kills meanwhile" do
