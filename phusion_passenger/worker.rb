@@ -14,15 +14,17 @@ module PhusionPassenger
     # Seconds of them for requests that are about to be finished
     LAST_REQUESTS = 0.5
 
-    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; facts: what the
-    # engine has been told about the app; forked: whether this process was forked off a preloader
-    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:)
+    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; direct_queue:
+    # descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
+    # forked: whether this process was forked off a preloader
+    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, direct_queue: nil)
       @app = app
       @settings = settings
       @control = control
       @queue = queue
       @scoreboard = scoreboard
       @streams = streams
+      @direct_queue = direct_queue
       @slot_numbers = slots
       @facts = facts
       @forked = forked
@@ -54,7 +56,7 @@ module PhusionPassenger
 
     def prepare
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
-      Native.close_on_fork([@control.fd, @queue, *@streams])
+      Native.close_on_fork([@control.fd, @queue, *@streams, *@direct_queue])
       Process.setproctitle("Passenger RubyApp: #{@settings.app_root} (#{@settings.environment})")
       return unless @forked
 
@@ -101,7 +103,7 @@ module PhusionPassenger
       turn = Native::Turn.new if @streams.size > 1
       template = Native.env_template(env_entries)
       @slots = @streams.zip(@slot_numbers).map do |stream, number|
-        Native::Slot.new(@queue, stream, @board, number, template, turn)
+        Native::Slot.new(@queue, stream, @board, number, template, turn, @direct_queue)
       end
     end
 

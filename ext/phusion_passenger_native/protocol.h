@@ -52,7 +52,10 @@ struct pn_record {
     _Atomic uint64_t started_at; /* ns, CLOCK_MONOTONIC */
     _Atomic uint64_t finished;
     _Atomic uint64_t sequence;
-    unsigned char reserved[24];
+    /* Of the request before: the engine may read a response late. */
+    _Atomic uint64_t previous_id;
+    _Atomic uint64_t previous_started_at;
+    unsigned char reserved[8];
 };
 _Static_assert(sizeof(struct pn_record) == 64, "a record is one cache line");
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -127,6 +128,7 @@ static void slot_free(void *p)
 {
     struct pn_slot *slot = p;
 
+    if (slot->epoll_fd >= 0) close(slot->epoll_fd);
     xfree(slot->inbox);
     xfree(slot->out.bytes);
     xfree(slot);
@@ -151,7 +153,7 @@ static VALUE slot_allocate(VALUE klass)
     VALUE self = TypedData_Make_Struct(klass, struct pn_slot, &slot_type, slot);
     int i;
 
-    slot->queue_fd = slot->stream_fd = slot->body_fd = -1;
+    slot->queue_fd = slot->stream_fd = slot->body_fd = slot->direct_fd = slot->epoll_fd = -1;
     slot->scoreboard = slot->turn_object = slot->template = slot->input = Qnil;
     for (i = 0; i < PN_RECURRING_COUNT; i++) slot->recurring[i] = Qnil;
     return self;
@@ -174,12 +176,38 @@ static void prepare_socket(int fd)
     if (flags < 0 || ((flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)) rb_sys_fail("slot: fcntl");
 }
 
-/* Slot.new(queue_fd, stream_fd, scoreboard, index, env_template, turn)
+/* How many requests of the worker's own may come one after the other while the
+ * common queue has some, too. More would starve the clients that no worker
+ * knows yet; fewer would let those wait that can go nowhere else. */
+#define OWN_IN_A_ROW_MAX 4
+
+static void wait_for_queue(struct pn_slot *slot, int queue, uint32_t events)
+{
+    struct epoll_event event = {.events = events};
+
+    if (epoll_ctl(slot->epoll_fd, EPOLL_CTL_ADD, queue, &event) < 0) rb_sys_fail("slot: epoll_ctl");
+}
+
+/* Of all workers that wait for the common queue the kernel wakes only one for
+ * a request: that is what EPOLLEXCLUSIVE is for. An epoll instance in which no
+ * thread waits at the moment is passed over. */
+static void use_direct_queue(struct pn_slot *slot, int direct_fd)
+{
+    slot->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (slot->epoll_fd < 0) rb_sys_fail("slot: epoll_create1");
+    rb_update_max_fd(slot->epoll_fd);
+    wait_for_queue(slot, direct_fd, EPOLLIN);
+    wait_for_queue(slot, slot->queue_fd, EPOLLIN | EPOLLEXCLUSIVE);
+    slot->direct_fd = direct_fd;
+}
+
+/* Slot.new(queue_fd, stream_fd, scoreboard, index, env_template, turn, direct_fd)
  *
- * turn is a Turn shared by the slots of a worker with several threads, or nil.
+ * turn is a Turn shared by the slots of a worker with several threads, or nil;
+ * direct_fd is the worker's own queue, or nil.
  */
 static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE scoreboard, VALUE index,
-                             VALUE template, VALUE turn)
+                             VALUE template, VALUE turn, VALUE direct_fd)
 {
     /* What the kernel allows of it (net.core.wmem_max, doubled) decides how
      * large a response can be handed over without waiting for the engine. */
@@ -199,6 +227,7 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
     slot->stream_fd = NUM2INT(stream_fd);
     prepare_socket(slot->queue_fd);
     prepare_socket(slot->stream_fd);
+    if (!NIL_P(direct_fd)) use_direct_queue(slot, NUM2INT(direct_fd));
     if (setsockopt(slot->stream_fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) < 0) {
         rb_sys_fail("slot: SO_SNDBUF");
     }
@@ -210,18 +239,24 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
 }
 
 /* The first thing that is done with a request: should this process die at any
- * later point, the engine knows whose request died with it. */
-static void post_on_scoreboard(struct pn_slot *slot)
+ * later point, the engine knows whose request died with it. The sequence number
+ * is about the common queue alone: the engine concludes from it what is still
+ * in there. */
+static void post_on_scoreboard(struct pn_slot *slot, bool own)
 {
     struct pn_record *record = slot->record;
     uint64_t id = pn_get64(slot->inbox + 8), sequence = id >> PN_SEQUENCE_SHIFT;
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
+    atomic_store_explicit(&record->previous_started_at,
+                          atomic_load_explicit(&record->started_at, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(&record->previous_id, atomic_load_explicit(&record->request_id, memory_order_relaxed),
+                          memory_order_relaxed);
     atomic_store_explicit(&record->request_id, id, memory_order_relaxed);
     atomic_store_explicit(&record->started_at, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
                           memory_order_relaxed);
-    if (sequence > atomic_load_explicit(&record->sequence, memory_order_relaxed)) {
+    if (!own && sequence > atomic_load_explicit(&record->sequence, memory_order_relaxed)) {
         atomic_store_explicit(&record->sequence, sequence, memory_order_relaxed);
     }
     atomic_store_explicit(&record->state, PN_STATE_WORKING, memory_order_release);
@@ -238,7 +273,7 @@ static int received_descriptor(struct pn_slot *slot, struct msghdr *message)
     return fd;
 }
 
-static enum pn_receipt take_message(struct pn_slot *slot, int flags)
+static enum pn_receipt take_message(struct pn_slot *slot, int queue, int flags)
 {
     struct iovec part = {slot->inbox, PN_REQUEST_MAX_BYTES};
     union {
@@ -247,12 +282,12 @@ static enum pn_receipt take_message(struct pn_slot *slot, int flags)
     } control;
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t length = recvmsg(slot->queue_fd, &message, flags | MSG_CMSG_CLOEXEC);
+    ssize_t length = recvmsg(queue, &message, flags | MSG_CMSG_CLOEXEC);
 
     if (length > 0) {
         slot->inbox_length = (size_t)length;
         slot->inbox_flags = message.msg_flags;
-        if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot);
+        if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot, queue == slot->direct_fd);
         slot->body_fd = message.msg_controllen > 0 ? received_descriptor(slot, &message) : -1;
         return PN_RECEIVED;
     }
@@ -269,6 +304,44 @@ static enum pn_receipt take_message(struct pn_slot *slot, int flags)
     return PN_RECEIVE_FAILED;
 }
 
+/* Takes what there is. The worker's own requests come first, since nobody else
+ * can take them, but not for ever. The end of either queue means that the engine
+ * wants nothing more of this worker. */
+static enum pn_receipt try_queues(struct pn_slot *slot)
+{
+    enum pn_receipt receipt;
+
+    if (slot->direct_fd < 0) return take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    if (slot->own_in_a_row < OWN_IN_A_ROW_MAX) {
+        receipt = take_message(slot, slot->direct_fd, MSG_DONTWAIT);
+        if (receipt != PN_NOTHING_YET) {
+            slot->own_in_a_row++;
+            return receipt;
+        }
+    }
+    slot->own_in_a_row = 0;
+    receipt = take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    if (receipt != PN_NOTHING_YET) return receipt;
+    return take_message(slot, slot->direct_fd, MSG_DONTWAIT);
+}
+
+static enum pn_receipt wait_at_queues(struct pn_slot *slot)
+{
+    struct epoll_event event;
+    enum pn_receipt receipt;
+
+    if (slot->direct_fd < 0) return take_message(slot, slot->queue_fd, 0);
+    do {
+        if (epoll_wait(slot->epoll_fd, &event, 1, -1) < 0) {
+            if (errno == EINTR) return PN_INTERRUPTED;
+            slot->receive_error = errno;
+            return PN_RECEIVE_FAILED;
+        }
+        receipt = try_queues(slot);
+    } while (receipt == PN_NOTHING_YET); /* another worker was faster */
+    return receipt;
+}
+
 /* Runs without the GVL. In a worker with several threads one at a time gets as
  * far as the queue; it passes the turn on before it asks for the GVL, so that
  * the next one can take its place there meanwhile. */
@@ -277,7 +350,7 @@ static void *wait_for_message(void *argument)
     struct pn_slot *slot = argument;
 
     if (slot->turn != NULL && sem_wait(&slot->turn->token) < 0) return NULL; /* EINTR, as preset */
-    slot->receipt = take_message(slot, 0);
+    slot->receipt = wait_at_queues(slot);
     if (slot->turn != NULL) sem_post(&slot->turn->token);
     return NULL;
 }
@@ -335,7 +408,7 @@ static VALUE slot_receive(VALUE self)
     for (;;) {
         if (atomic_load_explicit(&slot->stop, memory_order_relaxed)) return Qnil;
         if (atomic_load_explicit(&slot->pause, memory_order_relaxed)) return Qfalse;
-        slot->receipt = take_message(slot, MSG_DONTWAIT);
+        slot->receipt = try_queues(slot);
         if (slot->receipt == PN_NOTHING_YET) {
             slot->receipt = PN_INTERRUPTED; /* stays so if the wait isn't even begun */
             slot->waiting = true;
@@ -415,6 +488,8 @@ static VALUE slot_close(VALUE self)
     slot->broken = true;
     if (slot->stream_fd >= 0 && !pn_in_foreign_fork()) close(slot->stream_fd);
     slot->stream_fd = -1;
+    if (slot->epoll_fd >= 0) close(slot->epoll_fd);
+    slot->epoll_fd = slot->direct_fd = -1;
     return Qnil;
 }
 
@@ -430,7 +505,7 @@ void pn_init_slot(void)
 
     pn_slot_class = rb_define_class_under(pn_module, "Slot", rb_cObject);
     rb_define_alloc_func(pn_slot_class, slot_allocate);
-    rb_define_method(pn_slot_class, "initialize", slot_initialize, 6);
+    rb_define_method(pn_slot_class, "initialize", slot_initialize, 7);
     rb_define_method(pn_slot_class, "receive", slot_receive, 0);
     rb_define_method(pn_slot_class, "stop", slot_stop, -1);
     rb_define_method(pn_slot_class, "pause", slot_pause, -1);

@@ -47,6 +47,9 @@ struct pn_buffer {
 
 struct pn_slot {
     int queue_fd, stream_fd;
+    int direct_fd; /* the worker's own queue; -1: there is none */
+    int epoll_fd;  /* waits for both queues; -1 without a direct one */
+    int own_in_a_row; /* requests from the direct queue since the last look at the common one */
     struct pn_record *record;
     struct pn_turn *turn; /* NULL in a worker with one thread */
     VALUE scoreboard, turn_object, template, input;

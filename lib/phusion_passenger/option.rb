@@ -14,12 +14,13 @@ module PhusionPassenger
     # default::      a value, or a block over what has been resolved so far (see Settings)
     # default_text:: the default in words, for people
     # range::        permitted numbers
+    # words::        permitted texts of a :string (nil: any); what a number may be said in besides digits
     # long::         names on the command line, without the dashes
     # off::          further names on the command line, of a switch that sets a boolean option to false
     # env::          environment variables, the one that counts most first
     # accepted_by::  :start (the command line of `passenger start`), :rack_handler (`rackup -O`)
     # engine::       whether the engine is told
-    attr_reader :name, :type, :default, :short, :long, :off, :metavar, :range, :env, :help, :default_text
+    attr_reader :name, :type, :default, :short, :long, :off, :metavar, :range, :env, :help, :default_text, :words
 
     TRUE_WORDS = %w[true yes on 1].freeze
     FALSE_WORDS = %w[false no off 0].freeze
@@ -28,7 +29,7 @@ module PhusionPassenger
     SEPARATORS = { strings: /\s+/, paths: ":" }.freeze
 
     def initialize(name, type:, help:, default: nil, default_text: nil, short: nil, long: nil, off: nil,
-                   metavar: nil, range: nil, env: nil, accepted_by: %i[start rack_handler], engine: true)
+                   metavar: nil, range: nil, words: nil, env: nil, accepted_by: %i[start rack_handler], engine: true)
       @name = name
       @type = type
       @help = help
@@ -39,6 +40,7 @@ module PhusionPassenger
       @off = Array(off).freeze
       @metavar = metavar
       @range = range
+      @words = words
       @env = Array(env || "PASSENGER_#{name.to_s.upcase}").freeze
       @accepted_by = accepted_by
       @engine = engine
@@ -67,7 +69,7 @@ module PhusionPassenger
     # base::   directory that relative paths are relative to
     def parse(raw, place:, base:)
       case type
-      when :string then text(raw, place)
+      when :string then word(raw, place)
       when :integer, :seconds, :megabytes, :bytes then number(raw, place)
       when :boolean then truth(raw, place)
       when :path then File.expand_path(text(raw, place), base)
@@ -92,11 +94,21 @@ module PhusionPassenger
       value
     end
 
+    def word(raw, place)
+      value = text(raw, place)
+      return value if words.nil? || words.include?(value)
+
+      raise OptionError, "#{place} must be #{words.join(' or ')}, not #{value.inspect}"
+    end
+
     def number(raw, place)
+      return raw.to_s if words&.include?(raw.to_s)
+
       value = Integer(raw.to_s, 10, exception: false)
       unit = type == :integer ? "whole number" : "whole number of #{type}"
-      raise OptionError, "#{place} must be a #{unit}#{limits}, not #{raw.to_s.inspect}" unless value
-      raise OptionError, "#{place} must be a #{unit}#{limits}, not #{value}" if range && !range.cover?(value)
+      unit = "#{words.join(' or ')} or a #{unit}" if words
+      raise OptionError, "#{place} must be #{"a " unless words}#{unit}#{limits}, not #{raw.to_s.inspect}" unless value
+      raise OptionError, "#{place} must be #{"a " unless words}#{unit}#{limits}, not #{value}" if range && !range.cover?(value)
 
       value
     end

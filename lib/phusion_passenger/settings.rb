@@ -47,6 +47,7 @@ module PhusionPassenger
       layers.each_with_index { |layer, rank| apply(layer, rank) }
       choose_log
       choose_listener
+      choose_threads
       check_relations
       resolve_address
     end
@@ -100,11 +101,28 @@ module PhusionPassenger
       end
     end
 
-    def check_relations
-      return if self[:min_instances] <= self[:max_pool_size]
+    # The process model has one thread, whatever a weaker source says of their number.
+    def choose_threads
+      return unless @values[:concurrency_model] == "process" && self[:thread_count] > 1
 
-      raise OptionError, "min-instances (#{self[:min_instances]}) can't be larger than " \
-                         "max-pool-size (#{self[:max_pool_size]})"
+      if @ranks[:thread_count] >= @ranks[:concurrency_model]
+        raise OptionError, "concurrency-model process has one thread; it can't be used together with thread-count #{self[:thread_count]}"
+      end
+      @values[:thread_count] = 1
+    end
+
+    def check_relations
+      most = self[:max_pool_size]
+      if most.is_a?(Integer) && self[:min_instances] > most
+        raise OptionError, "min-instances (#{self[:min_instances]}) can't be larger than max-pool-size (#{most})"
+      end
+      soft, hard = self[:memory_limit], self[:hard_memory_limit]
+      if hard.positive? && soft > hard
+        raise OptionError, "memory-limit (#{soft}) can't be larger than hard-memory-limit (#{hard}): it would never count"
+      end
+      return unless self[:refork_after].positive? && self[:spawn_method] == "direct"
+
+      raise OptionError, "refork-after can't be used together with spawn-method direct, in which no process is forked from another"
     end
 
     # The engine gets an IP address: `localhost` is always the IPv4 one, so that the URL in the banner, the one that Rails

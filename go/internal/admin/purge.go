@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type Kind int
 const (
 	StringField Kind = iota // a string that is not empty
 	TrueField               // true: saying false would be saying nothing
+	CountField              // a whole number of at least 1
 )
 
 func (s *Server) purge(r *Request) (any, error) {
@@ -72,6 +74,8 @@ func (r *Request) Object(known map[string]Kind) (map[string]gjson.Result, error)
 			err = badRequest("key %q must be a string that is not empty", key)
 		case want == TrueField && value.Type != gjson.True:
 			err = badRequest("key %q must be true", key)
+		case want == CountField && (value.Type != gjson.Number || value.Num < 1 || value.Num != math.Trunc(value.Num)):
+			err = badRequest("key %q must be a whole number of at least 1", key)
 		}
 		fields[key] = value
 		return err == nil

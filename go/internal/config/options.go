@@ -6,6 +6,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -20,13 +22,33 @@ type Options struct {
 	AppRoot     string
 	StartupFile string // config.ru, absolute
 
-	MaxPoolSize         int
+	SpawnMethod         string // SpawnSmart, SpawnDirect
+	MaxPoolSize         int    // PoolSizeAuto: as many as the machine can do with
 	MinInstances        int
+	PoolIdleTime        time.Duration // 0: no worker is too many
 	ThreadCount         int
-	MaxRequestQueueSize int // 0: any number
-	StartTimeout        time.Duration
-	ShutdownTimeout     time.Duration
-	PreloaderIdleTime   time.Duration // 0: never dropped
+	MaxRequestQueueSize int           // 0: any number
+	MaxRequestQueueTime time.Duration // 0: any time
+	MaxRequestTime      time.Duration // 0: any time
+	// ForceMaxConcurrentRequests is force_max_concurrent_requests_per_process: 0
+	// and -1 leave it to ThreadCount and the app.
+	ForceMaxConcurrentRequests int
+	MaxRequests                int    // of a worker; 0: any number
+	MemoryLimit                int64  // bytes; 0: none
+	HardMemoryLimit            int64  // bytes; 0: none
+	MemoryMeasure              string // MeasurePSS, MeasureRSS
+	RollingRestarts            bool
+	RollingRestartSize         int // workers that are replaced at a time
+	ResistDeploymentErrors     bool
+	ReforkAfter                int // requests; 0: never
+
+	StickySessions                 bool
+	StickySessionsCookieName       string
+	StickySessionsCookieAttributes string
+
+	StartTimeout      time.Duration
+	ShutdownTimeout   time.Duration
+	PreloaderIdleTime time.Duration // 0: never dropped
 
 	LogFile            string // "": standard error for the engine, standard output for the app
 	StaticFilesDir     string
@@ -67,6 +89,24 @@ type Options struct {
 	Environ []string
 }
 
+// The values of SpawnMethod and MemoryMeasure, and that of MaxPoolSize which is
+// no number.
+const (
+	SpawnSmart   = "smart"
+	SpawnDirect  = "direct"
+	MeasurePSS   = "pss"
+	MeasureRSS   = "rss"
+	PoolSizeAuto = 0
+)
+
+// Threads is how many requests a worker handles at once, as far as the options say.
+func (o Options) Threads() int {
+	if o.ForceMaxConcurrentRequests > 0 {
+		return o.ForceMaxConcurrentRequests
+	}
+	return o.ThreadCount
+}
+
 // Parse reads the JSON object that carries the options.
 func Parse(text string) (Options, error) {
 	if !gjson.Valid(text) {
@@ -80,25 +120,43 @@ func Parse(text string) (Options, error) {
 		Environment:         p.required("environment"),
 		AppRoot:             p.required("app_root"),
 		StartupFile:         p.required("startup_file"),
-		MaxPoolSize:         p.number("max_pool_size", 1, 1024),
+		SpawnMethod:         p.choice("spawn_method", SpawnSmart, SpawnDirect),
+		MaxPoolSize:         p.poolSize("max_pool_size"),
 		MinInstances:        p.number("min_instances", 0, 1024),
 		ThreadCount:         p.number("thread_count", 1, 250),
 		MaxRequestQueueSize: p.number("max_request_queue_size", 0, 1<<30),
-		StartTimeout:        p.seconds("start_timeout"),
-		ShutdownTimeout:     p.seconds("shutdown_timeout"),
-		PreloaderIdleTime:   p.seconds("max_preloader_idle_time"),
-		LogFile:             p.text("log_file"),
-		StaticFilesDir:      p.text("static_files_dir"),
-		RestartDir:          p.text("restart_dir"),
-		DataBufferDir:       p.text("data_buffer_dir"),
-		FriendlyErrorPages:  p.flag("friendly_error_pages"),
-		Ruby:                p.required("ruby"),
-		Preloader:           p.required("preloader"),
-		PreloaderFD:         p.optionalNumber("preloader_fd", -1),
-		PreloaderPID:        p.optionalNumber("preloader_pid", 0),
-		LogToStdout:         p.flag("log_to_stdout"),
-		ServerSoftware:      p.required("server_software"),
-		NotifyFD:            p.optionalNumber("notify_fd", -1),
+		MaxRequestQueueTime: p.seconds("max_request_queue_time"),
+		MaxRequestTime:      p.seconds("max_request_time"),
+		PoolIdleTime:        p.seconds("pool_idle_time"),
+
+		ForceMaxConcurrentRequests:     p.number("force_max_concurrent_requests_per_process", -1, 250),
+		MaxRequests:                    p.number("max_requests", 0, 1<<30),
+		MemoryLimit:                    p.megabytes("memory_limit", 0),
+		HardMemoryLimit:                p.megabytes("hard_memory_limit", 0),
+		MemoryMeasure:                  p.choice("memory_measure", MeasurePSS, MeasureRSS),
+		RollingRestarts:                p.flag("rolling_restarts"),
+		RollingRestartSize:             p.number("rolling_restart_size", 1, 1024),
+		ResistDeploymentErrors:         p.flag("resist_deployment_errors"),
+		ReforkAfter:                    p.number("refork_after", 0, 1<<30),
+		StickySessions:                 p.flag("sticky_sessions"),
+		StickySessionsCookieName:       p.cookieName("sticky_sessions_cookie_name"),
+		StickySessionsCookieAttributes: p.cookieAttributes("sticky_sessions_cookie_attributes"),
+
+		StartTimeout:       p.seconds("start_timeout"),
+		ShutdownTimeout:    p.seconds("shutdown_timeout"),
+		PreloaderIdleTime:  p.seconds("max_preloader_idle_time"),
+		LogFile:            p.text("log_file"),
+		StaticFilesDir:     p.text("static_files_dir"),
+		RestartDir:         p.text("restart_dir"),
+		DataBufferDir:      p.text("data_buffer_dir"),
+		FriendlyErrorPages: p.flag("friendly_error_pages"),
+		Ruby:               p.required("ruby"),
+		Preloader:          p.required("preloader"),
+		PreloaderFD:        p.optionalNumber("preloader_fd", -1),
+		PreloaderPID:       p.optionalNumber("preloader_pid", 0),
+		LogToStdout:        p.flag("log_to_stdout"),
+		ServerSoftware:     p.required("server_software"),
+		NotifyFD:           p.optionalNumber("notify_fd", -1),
 
 		InstanceRegistryDir:    p.text("instance_registry_dir"),
 		StaticCacheSize:        p.megabytes("static_cache_size", 0),
@@ -122,7 +180,13 @@ func Parse(text string) (Options, error) {
 	if o.DataBufferDir == "" {
 		o.DataBufferDir = "/tmp"
 	}
-	if o.MinInstances > o.MaxPoolSize {
+	if o.ReforkAfter > 0 && o.SpawnMethod == SpawnDirect {
+		p.fail("refork_after", "needs spawn_method smart: with direct spawning no process is forked from another")
+	}
+	if o.HardMemoryLimit > 0 && o.MemoryLimit > o.HardMemoryLimit {
+		p.fail("memory_limit", "is more than hard_memory_limit, so that it would never count")
+	}
+	if o.MaxPoolSize != PoolSizeAuto && o.MinInstances > o.MaxPoolSize {
 		p.fail("min_instances", fmt.Sprintf("is %d, more than max_pool_size (%d)", o.MinInstances, o.MaxPoolSize))
 	}
 	return o, p.err
@@ -189,4 +253,36 @@ func (p *parser) flag(key string) bool {
 		p.fail(key, "must be true or false")
 	}
 	return v.Bool()
+}
+
+func (p *parser) choice(key string, values ...string) string {
+	s := p.required(key)
+	if !slices.Contains(values, s) {
+		p.fail(key, fmt.Sprintf("is %q, it must be %s", s, strings.Join(values, " or ")))
+	}
+	return s
+}
+
+func (p *parser) poolSize(key string) int {
+	if v := p.root.Get(key); v.Type == gjson.String && v.Str == "auto" {
+		return PoolSizeAuto
+	}
+	return p.number(key, 1, 1024)
+}
+
+// cookieName is a token (RFC 6265).
+func (p *parser) cookieName(key string) string {
+	s := p.required(key)
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r) }) {
+		p.fail(key, fmt.Sprintf("is %q, which is no name for a cookie", s))
+	}
+	return s
+}
+
+func (p *parser) cookieAttributes(key string) string {
+	s := p.text(key)
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
+		p.fail(key, "has characters that no header can have")
+	}
+	return s
 }

@@ -41,6 +41,7 @@ type Engine struct {
 	pages      errorpage.Pages
 	files      *static.Files
 	cache      *respcache.Cache // nil: responses are not kept
+	sticky     *sticky          // nil: any worker serves any client
 	calls      sync.Pool
 	notify     *notifier
 	admin      administration
@@ -74,10 +75,12 @@ func Start(options config.Options) (*Engine, error) {
 		return nil, err
 	}
 	e.dispatcher = dispatch.New(dispatch.Options{
-		MaxWaiting: options.MaxRequestQueueSize,
-		Spool:      spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: options.DataBufferDir},
-		Log:        e.log,
-		Pressure:   func() { e.supervisor.pressure() },
+		MaxWaiting:   options.MaxRequestQueueSize,
+		MaxQueueTime: options.MaxRequestQueueTime,
+		Sticky:       options.StickySessions,
+		Spool:        spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: options.DataBufferDir},
+		Log:          e.log,
+		Pressure:     func() { e.supervisor.pressure() },
 	})
 	var output *os.File // without a log file the app has the server's own
 	if options.LogFile != "" {
@@ -97,8 +100,14 @@ func Start(options config.Options) (*Engine, error) {
 		e.admin.responseCache = func() any { return e.cache.Status() }
 		e.admin.purge = e.purge
 	}
+	e.sticky = newSticky(options)
 	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
+	if options.PreloaderFD < 0 || options.ReforkAfter > 0 {
+		if err := spawn.Adopting(); err != nil {
+			e.log.Warn("processes whose parents die go to process 1", "error", err)
+		}
+	}
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.server.UseShortcut(e.files.Shortcut)
 	if err := e.startAdmin(url); err != nil {
@@ -288,7 +297,7 @@ func (e *Engine) Stop(force bool) {
 }
 
 // Restart loads the app anew; the old processes serve until the new ones are ready.
-func (e *Engine) Restart() { e.supervisor.restart("requested") }
+func (e *Engine) Restart() { e.supervisor.restart("requested", "") }
 
 // Wait returns when everything has ended.
 func (e *Engine) Wait() { <-e.done }

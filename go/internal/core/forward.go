@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -19,6 +20,9 @@ const inlineBody = 32 << 10
 
 // forward has a worker answer the request.
 func (e *Engine) forward(x *httpd.Exchange) {
+	if e.supervisor.everNew.Load() {
+		e.supervisor.awaitFresh()
+	}
 	if refusal := e.supervisor.refusal(); refusal != nil {
 		e.answerError(x, refusal, 0)
 		return
@@ -30,9 +34,17 @@ func (e *Engine) forward(x *httpd.Exchange) {
 		e.answerError(x, err, 0)
 		return
 	}
+	c.Client = x.Conn.Client()
+	if e.sticky != nil {
+		c.Sticky = e.sticky.wanted(x)
+	}
+	wanted := c.Sticky
 	err := e.dispatcher.Submit(c)
 	if err == nil {
 		err = c.Wait()
+	}
+	if e.sticky != nil && err == nil {
+		e.sticky.bind(x, wanted, c.Worker)
 	}
 	if c.BodyFile != nil {
 		c.BodyFile.Close()
@@ -43,6 +55,7 @@ func (e *Engine) forward(x *httpd.Exchange) {
 	if err != nil {
 		e.answerError(x, err, c.ID)
 	}
+	c.Client = nil // a call at rest keeps no connection alive
 	e.calls.Put(c)
 }
 
@@ -136,6 +149,9 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 	var parse *httpd.ParseError
 	request := requestReference(x, id)
 	switch {
+	case errors.Is(err, dispatch.ErrClientGone):
+		e.log.Debug("client has gone before its request was served", "method", string(x.Method), "path", string(x.Path), "request", request)
+		hangUp(x)
 	case errors.As(err, &boot):
 		e.pages.Boot(x.Ctx, boot)
 	case errors.As(err, &app):
@@ -143,6 +159,9 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 	case errors.As(err, &status):
 		e.log.Warn("request not served", "status", status.Status, "reason", status.Reason, "method", string(x.Method), "path", string(x.Path), "request", request)
 		e.pages.Plain(x.Ctx, status.Status, "", "request "+request)
+		if status.RetryAfter > 0 {
+			x.Ctx.Response.Header.Set("Retry-After", strconv.Itoa(status.RetryAfter))
+		}
 	case errors.As(err, &parse):
 		e.pages.Plain(x.Ctx, parse.Status, parse.Reason, "")
 		x.Ctx.SetConnectionClose()
@@ -156,6 +175,14 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 	}
 }
 
+// hangUp ends a connection without a response. The status is for the steps of
+// the chain, which must not take this for what the app answers.
+func hangUp(x *httpd.Exchange) {
+	x.Ctx.SetStatusCode(http.StatusServiceUnavailable)
+	x.Ctx.HijackSetNoResponse(true)
+	x.Ctx.Hijack(func(net.Conn) {}) // it is closed when this returns
+}
+
 // requestReference is the name of a request in logs and on error pages: the
 // client's X-Request-Id, else the engine's own number.
 func requestReference(x *httpd.Exchange, id uint64) string {
@@ -164,5 +191,8 @@ func requestReference(x *httpd.Exchange, id uint64) string {
 			return string(x.Fields[i].Value)
 		}
 	}
-	return strconv.FormatUint(id, 16)
+	return requestNumber(id)
 }
+
+// requestNumber is the engine's own name of a request, as log and status have it.
+func requestNumber(id uint64) string { return strconv.FormatUint(id, 16) }

@@ -15,30 +15,41 @@ import (
 type generation struct {
 	*dispatch.Generation
 	state     pool.GenerationState
-	preloader *spawn.Preloader // nil when there is none at present
+	origin    bootOrigin
+	rolling   bool             // takes over from the former one worker by worker
+	wanted    int              // workers that are to be ready before it takes over
+	preloader *spawn.Preloader // nil when there is none at present, and with direct spawning
 	loaded    bool             // the preloader can fork
+	known     bool             // facts are there
 	facts     spawn.AppFacts   // what the app has said about itself
+	threads   int              // request threads of each worker
 	lastSpawn time.Time        // or when the app was loaded
 	idle      bool             // the preloader has been told to leave
 	workers   map[int]*worker
-	floor     int
-	deadline  *time.Timer // of the boot, later of the drain
+	deadline  *time.Timer     // of the boot, later of the drain
+	awaited   []chan struct{} // requests for code that is loaded in this generation
 }
 
-// worker is an application process.
-type worker struct {
-	*spawn.Worker
-	generation *generation
-	seat       *dispatch.Seat
-	state      pool.WorkerState
-	status     string              // how it ended, if the preloader has said so
-	reason     *dispatch.BootError // why it could not start
-	deadline   *time.Timer
-}
+// bootOrigin is why a generation is booted.
+type bootOrigin uint8
+
+const (
+	bootFirst   bootOrigin = iota // the server starts
+	bootAgain                     // the boot before has failed
+	bootRestart                   // somebody wants new code
+	bootFresh                     // each request wants new code (always_restart.txt)
+	bootRefork                    // from a worker of the one that serves (refork_after)
+)
 
 // spareSlots is how many workers more than the pool's size a scoreboard has
-// room for: dead ones keep their slots for a moment.
+// room for: dead ones keep their slots for a moment, and leaving ones until
+// they have finished.
 const spareSlots = 8
+
+// roomyThreads is how many request threads for each worker a scoreboard has
+// room for if the options say fewer: the app may ask for more when it has been
+// loaded (advertised_concurrency_level).
+const roomyThreads = 32
 
 func newErrorID() string {
 	var b [4]byte
@@ -51,21 +62,48 @@ func bootError(class, message string) *dispatch.BootError {
 	return &dispatch.BootError{ID: newErrorID(), Class: class, Message: message}
 }
 
-// boot starts the next generation.
-func (s *supervisor) boot() {
+// newGeneration makes the next generation, without any process.
+func (s *supervisor) newGeneration(origin bootOrigin) (*generation, error) {
 	s.generations++
-	capacity := (s.policy.Max + spareSlots) * s.options.ThreadCount
-	dg, err := s.dispatcher.NewGeneration(s.generations, capacity)
+	workers := s.policy.Max + s.policy.Surge + spareSlots
+	dg, err := s.dispatcher.NewGeneration(s.generations, workers*max(s.options.Threads(), roomyThreads))
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{Generation: dg, origin: origin, threads: s.options.Threads(), workers: map[int]*worker{}}
+	g.rolling = origin == bootRefork || origin == bootRestart && s.restarts.method == RestartRolling
+	g.wanted = 1
+	if s.current != nil && origin != bootFresh {
+		g.wanted = s.policy.First(s.scaler.Target(), g.rolling)
+	}
+	if s.current == nil {
+		g.wanted = s.scaler.Target()
+	}
+	return g, nil
+}
+
+// boot starts the next generation.
+func (s *supervisor) boot(origin bootOrigin) {
+	g, err := s.newGeneration(origin)
 	if err != nil {
 		s.noBoot(bootError("SpawnError", err.Error()))
 		return
 	}
-	g := &generation{Generation: dg, workers: map[int]*worker{}}
-	if s.current != nil {
-		g.floor = len(s.current.workers)
-	}
 	s.next = g
+	s.restarts.begun(g)
+	if s.directly(g) {
+		s.balance()
+		return
+	}
 	s.startPreloader(g)
+}
+
+// directly reports whether each worker of g loads the app itself. The first
+// generation under a Rack handler comes from an app that is loaded already.
+func (s *supervisor) directly(g *generation) bool { return s.app.Direct && !s.adopts(g) }
+
+func (s *supervisor) adopts(g *generation) bool {
+	return s.options.PreloaderFD >= 0 && g.Number() == 1 && !s.announced
 }
 
 // startPreloader runs a preloader for g: the one that was forked from the
@@ -73,12 +111,19 @@ func (s *supervisor) boot() {
 func (s *supervisor) startPreloader(g *generation) {
 	var err error
 	g.loaded = false
-	if s.options.PreloaderFD >= 0 && g.Number() == 1 && g.preloader == nil && len(g.workers) == 0 && !s.announced {
+	if s.adopts(g) && g.preloader == nil && len(g.workers) == 0 {
 		file := os.NewFile(uintptr(s.options.PreloaderFD), "preloader control")
-		g.preloader, err = spawn.Adopt(s.app, g.Generation, file, s.options.PreloaderPID, s.report)
+		app := s.app
+		app.Direct = false
+		g.preloader, err = spawn.Adopt(app, g.Generation, file, s.options.PreloaderPID, s.report)
 	} else {
 		g.preloader, err = spawn.Start(s.app, g.Generation, s.report)
 	}
+	s.preloaderStarted(g, err)
+}
+
+// preloaderStarted waits for what the preloader of g has to say.
+func (s *supervisor) preloaderStarted(g *generation, err error) {
 	if err != nil {
 		g.preloader = nil
 		s.bootFailed(g, bootError("SpawnError", err.Error()))
@@ -87,116 +132,149 @@ func (s *supervisor) startPreloader(g *generation) {
 	g.deadline = time.AfterFunc(s.options.StartTimeout, func() { s.post(bootTimedOut{g}) })
 }
 
-// loaded: the preloader can fork now.
-func (s *supervisor) loaded(g *generation) {
+// byPreloader finds whose preloader it is: a generation's or, with direct
+// spawning, a worker's.
+func (s *supervisor) byPreloader(p *spawn.Preloader) (*generation, *worker) {
+	for _, g := range s.all() {
+		if g.preloader == p {
+			return g, nil
+		}
+		for _, w := range g.workers {
+			if w.loader == p {
+				return g, w
+			}
+		}
+	}
+	return nil, nil
+}
+
+// preloaderLoaded: the preloader can fork now, or become a worker.
+func (s *supervisor) preloaderLoaded(e spawn.Loaded) {
+	g, w := s.byPreloader(e.Preloader)
+	if g == nil {
+		return
+	}
+	s.learn(g, e.App)
+	if w != nil {
+		s.becomeWorker(w)
+		return
+	}
 	g.loaded, g.lastSpawn = true, time.Now()
+	if g.deadline != nil && g.state != pool.GenerationDraining {
+		g.deadline.Stop()
+	}
+	s.balance()
+}
+
+// learn takes in what the app says about itself.
+func (s *supervisor) learn(g *generation, facts spawn.AppFacts) {
+	g.facts = facts
+	if g.known {
+		return
+	}
+	g.known = true
+	if facts.Concurrency > 0 && s.options.ForceMaxConcurrentRequests <= 0 {
+		g.threads = min(facts.Concurrency, max(s.options.Threads(), roomyThreads))
+		if g.threads < facts.Concurrency {
+			s.log.Warn("the application advertises more concurrency than a process is given; thread_count can be raised",
+				"advertised", facts.Concurrency, "given", g.threads)
+		}
+	}
+	if len(facts.Threads) > 0 {
+		s.log.Warn("the application has started threads while it was loaded; they do not exist in its forked processes "+
+			"(start them in PhusionPassenger.on_event(:starting_worker_process))", "threads", facts.Threads)
+	}
+}
+
+func (s *supervisor) preloaderFailed(p *spawn.Preloader, err *dispatch.BootError) {
+	switch g, w := s.byPreloader(p); {
+	case w != nil:
+		w.reason = err // its end follows
+	case g != nil:
+		s.bootFailed(g, err)
+	}
+}
+
+// preloaderEnded: its workers live on; a new one is started when one is needed.
+func (s *supervisor) preloaderEnded(p *spawn.Preloader, status string) {
+	g, w := s.byPreloader(p)
+	switch {
+	case w != nil:
+		w.loader = nil
+		s.workerGone(w, status)
+	case g != nil:
+		s.preloaderGone(g, status)
+	}
+}
+
+func (s *supervisor) preloaderGone(g *generation, status string) {
+	g.preloader = nil
+	if g.state == pool.GenerationDraining {
+		s.closeIfEmpty(g)
+		return
+	}
 	if g.deadline != nil {
 		g.deadline.Stop()
 	}
-	if g.state == pool.GenerationDraining {
+	if !g.loaded && !g.idle {
+		s.bootFailed(g, bootError("PreloaderDied", "the process that loads the application ended before it had loaded it: "+status))
 		return
 	}
-	s.fill(g)
+	g.loaded = false
+	if !g.idle {
+		s.log.Warn("preloader has ended", "generation", g.Number(), "status", status)
+	}
+	g.idle = false
+	s.balance()
 }
 
-// fill starts as many workers as the policy wants.
-func (s *supervisor) fill(g *generation) {
-	if s.stopping || g.state == pool.GenerationDraining || g.state == pool.GenerationClosed {
+// dropIdlePreloader gives the memory of a preloader back that has had nothing
+// to do for long (Passenger's max_preloader_idle_time).
+func (s *supervisor) dropIdlePreloader(now time.Time) {
+	g := s.current
+	if g == nil || g.preloader == nil || !g.loaded || g.idle || s.options.PreloaderIdleTime == 0 {
 		return
 	}
-	view := pool.View{Floor: g.floor}
-	for _, w := range g.workers {
-		switch w.state {
-		case pool.WorkerReady:
-			view.Ready++
-		case pool.WorkerStarting:
-			view.Starting++
-		}
-	}
-	view.Short = g == s.current && s.dispatcher.Short()
-	if g == s.current {
-		s.growable.Store(view.Starting == 0 && view.Ready < s.policy.Max)
-	}
-	n := s.policy.ToStart(view)
-	if n == 0 {
-		return
-	}
-	if g.preloader == nil {
-		s.startPreloader(g)
-		return
-	}
-	if !g.loaded || g.idle {
-		return // it comes back here when loaded, or gone
-	}
-	for range n {
-		if !s.startWorker(g) {
-			return
-		}
+	if now.Sub(g.lastSpawn) >= s.options.PreloaderIdleTime {
+		s.log.Info("preloader is idle and leaves", "generation", g.Number())
+		g.closePreloader()
 	}
 }
 
-func (s *supervisor) startWorker(g *generation) bool {
-	s.spawned++
-	number := s.spawned
-	seat, peers, err := g.NewSeat(s.options.ThreadCount, func() { s.post(slotBroken{number}) })
-	if err != nil {
-		s.log.Error("cannot start an application process", "error", err)
-		return false
+// closePreloader has the preloader leave; its workers stay.
+func (g *generation) closePreloader() {
+	if g.preloader != nil && !g.idle {
+		g.idle = true
+		g.preloader.Close()
 	}
-	process, err := g.preloader.Spawn(number, seat, peers)
-	if err != nil {
-		s.log.Error("cannot start an application process", "error", err)
-		seat.Close()
+}
+
+func (g *generation) discardPreloader() {
+	if g.preloader != nil {
 		g.preloader.Kill()
-		return false
 	}
-	w := &worker{Worker: process, generation: g, seat: seat}
-	w.deadline = time.AfterFunc(s.options.StartTimeout, func() { s.post(startTimedOut{number}) })
-	g.workers[number], s.workers[number] = w, w
-	g.lastSpawn = time.Now()
-	return true
 }
 
-// workerReady: the worker takes requests. The first one of a generation makes
-// it the serving one.
-func (s *supervisor) workerReady(w *worker, pid int) {
-	w.deadline.Stop()
-	if err := pool.Move(&w.state, pool.WorkerReady); err != nil {
-		return // it is leaving already
+// count is how many of its workers are in a state.
+func (g *generation) count(state pool.WorkerState) int {
+	n := 0
+	for _, w := range g.workers {
+		if w.state == state {
+			n++
+		}
 	}
-	w.seat.Ready()
-	s.failures = 0
-	s.noteReady(w.generation.Number())
-	s.log.Info("application process ready", "worker", pid, "generation", w.generation.Number())
-	if g := w.generation; g == s.next {
-		s.promote(g)
-	}
-	s.fill(w.generation)
+	return n
 }
 
-func (s *supervisor) promote(g *generation) {
-	if err := pool.Move(&g.state, pool.GenerationServing); err != nil {
-		s.log.Error("generation cannot serve", "generation", g.Number(), "error", err)
-		return
+// staying is how many of its workers are not on their way out.
+func (g *generation) staying() int {
+	n := 0
+	for _, w := range g.workers {
+		if w.state < pool.WorkerLeaving {
+			n++
+		}
 	}
-	old := s.current
-	s.current, s.next = g, nil
-	s.failures = 0
-	s.broken.Store(nil)
-	s.dispatcher.Serve(g.Generation)
-	s.serving(g.facts) // after that, so that nothing of the old one is kept from now on
-	if old != nil {
-		s.log.Info("new application processes have taken over", "generation", g.Number())
-		s.drain(old)
-	}
-	if !s.announced {
-		s.announced = true
-		s.notify.send("ready")
-	}
-	if s.restartNext {
-		s.restartNext = false
-		s.restartNow("restart.txt changed during the last restart")
-	}
+	return n
 }
 
 // drain has a generation finish what it has begun.
@@ -205,21 +283,13 @@ func (s *supervisor) drain(g *generation) {
 		s.log.Error("generation cannot drain", "generation", g.Number(), "error", err)
 		return
 	}
+	delete(s.retiring, g)
 	s.draining[g] = true
 	if err := g.Drain(); err != nil {
 		s.log.Error("application processes cannot be told to leave", "generation", g.Number(), "error", err)
 	}
 	for _, w := range g.workers {
-		if w.state == pool.WorkerReady {
-			w.seat.Leaving()
-		}
-		if w.state < pool.WorkerLeaving {
-			w.state = pool.WorkerLeaving
-			w.deadline.Stop()
-			if err := w.Stop(); err != nil {
-				s.kill(w)
-			}
-		}
+		s.leave(w)
 	}
 	if g.deadline != nil {
 		g.deadline.Stop()
@@ -252,102 +322,12 @@ func (s *supervisor) closeIfEmpty(g *generation) {
 	}()
 }
 
-func (s *supervisor) kill(w *worker) {
-	if err := w.Kill(); err != nil {
-		s.log.Error("application process cannot be killed", "worker", w.PID(), "error", err)
-	}
-}
-
 func (s *supervisor) killAll(g *generation, why string) {
 	for _, w := range g.workers {
-		s.log.Warn("killing an application process", "worker", w.PID(), "reason", why)
+		s.log.Warn("killing an application process", "worker", w.pid(), "reason", why)
 		s.kill(w)
 	}
-	if g.preloader != nil {
-		g.preloader.Kill()
-	}
-}
-
-// workerGone: a process has ended, as told or by itself.
-func (s *supervisor) workerGone(w *worker) {
-	g, state := w.generation, w.state
-	w.deadline.Stop()
-	w.state = pool.WorkerGone
-	delete(s.workers, w.Number)
-	delete(g.workers, w.Number)
-	w.seat.Close()
-	switch {
-	case g.state == pool.GenerationDraining:
-		s.closeIfEmpty(g)
-	case state == pool.WorkerStarting:
-		reason := w.reason
-		if reason == nil {
-			reason = bootError("WorkerDied", "the application process ended while it was starting")
-		}
-		if len(g.workers) == 0 {
-			s.bootFailed(g, reason)
-		} else {
-			s.failures++
-			s.noteFailure(g.Number(), reason)
-			s.log.Error("application process could not start", "generation", g.Number(), "error", reason)
-			time.AfterFunc(bootBackoff.After(s.failures), func() { s.post(pressureFelt{}) })
-		}
-	default:
-		s.mourn(w)
-		s.fill(g)
-	}
-}
-
-// obituaryPatience is how long the log entry about a dead process waits for
-// the preloader to say how it ended.
-const obituaryPatience = time.Second
-
-// mourn logs the unexpected end of a process. Its preloader, which reaps it,
-// says how it ended; mostly that comes a moment later than the end is seen.
-func (s *supervisor) mourn(w *worker) {
-	if w.status == "" && w.generation.preloader != nil {
-		s.unmourned[w.Number] = w
-		time.AfterFunc(obituaryPatience, func() { s.post(spawn.Exited{Worker: w.Number, Status: "unknown"}) })
-		return
-	}
-	delete(s.unmourned, w.Number)
-	s.log.Warn("application process has ended, another one takes its place", "worker", w.PID(), "status", w.status)
-}
-
-// preloaderGone: its workers live on; a new one is started when one is needed.
-func (s *supervisor) preloaderGone(g *generation, status string) {
-	g.preloader = nil
-	if g.deadline != nil && g.state != pool.GenerationDraining {
-		g.deadline.Stop()
-	}
-	if g.state == pool.GenerationDraining {
-		s.closeIfEmpty(g)
-		return
-	}
-	if !g.loaded {
-		s.bootFailed(g, bootError("PreloaderDied", "the process that loads the application ended before it had loaded it: "+status))
-		return
-	}
-	g.loaded = false
-	if !g.idle {
-		s.log.Warn("preloader has ended", "generation", g.Number(), "status", status)
-	}
-	g.idle = false
-	s.fill(g)
-}
-
-// dropIdlePreloader gives the memory of a preloader back that has had nothing
-// to do for long (Passenger's max_preloader_idle_time).
-func (s *supervisor) dropIdlePreloader() {
-	g := s.current
-	if g == nil || g.preloader == nil || !g.loaded || g.idle || s.options.PreloaderIdleTime == 0 {
-		return
-	}
-	if time.Since(g.lastSpawn) >= s.options.PreloaderIdleTime {
-		g.idle = true
-		s.log.Info("preloader is idle and leaves", "generation", g.Number())
-		g.preloader.Close()
-	}
+	g.discardPreloader()
 }
 
 // bootFailed: g will never serve, or cannot replace its workers.
@@ -361,8 +341,10 @@ func (s *supervisor) bootFailed(g *generation, err *dispatch.BootError) {
 	case s.next:
 		s.next = nil
 	case s.current:
-		if len(g.workers) > 0 {
-			g.discardPreloader()
+		g.discardPreloader()
+		g.preloader, g.loaded = nil, false // its end is of no interest any more
+		if g.staying() > 0 {
+			s.brake.Failed(time.Now())
 			return // it still serves
 		}
 		s.current = nil
@@ -371,15 +353,53 @@ func (s *supervisor) bootFailed(g *generation, err *dispatch.BootError) {
 	}
 	g.discardPreloader()
 	s.drain(g)
-	if s.current != nil {
-		s.log.Error("restart given up: the former application processes go on serving", "error_id", err.ID)
-		if s.restartNext {
-			s.restartNext = false
-			s.restartNow("restart.txt changed during the failed restart")
-		}
-		return
+	if s.current == nil && len(s.retiring) > 0 {
+		s.fallBack()
 	}
-	s.noBoot(err)
+	s.restarts.ended(g)
+	switch {
+	case s.current == nil:
+		s.noBoot(err)
+	case !s.options.ResistDeploymentErrors && g.origin == bootRestart:
+		s.log.Error("the former application processes leave (resist_deployment_errors is off)", "error_id", err.ID)
+		s.retireAll()
+		s.noBoot(err)
+	default:
+		s.log.Error("restart given up: the former application processes go on serving", "error_id", err.ID)
+		s.restartAgain()
+	}
+}
+
+// retireAll ends everything that serves.
+func (s *supervisor) retireAll() {
+	serving := []*generation{s.current}
+	for g := range s.retiring {
+		serving = append(serving, g)
+	}
+	s.current = nil
+	for _, g := range serving {
+		s.drain(g)
+	}
+}
+
+// fallBack makes the latest generation that was being replaced the serving one
+// again, when its successor is no more.
+func (s *supervisor) fallBack() {
+	for g := range s.retiring {
+		if s.current == nil || g.Number() > s.current.Number() {
+			s.current = g
+		}
+	}
+	delete(s.retiring, s.current)
+	if err := pool.Move(&s.current.state, pool.GenerationServing); err != nil {
+		s.log.Error("generation cannot serve again", "generation", s.current.Number(), "error", err)
+	}
+	for _, w := range s.current.workers {
+		if w.retiring == pool.ReasonRestart {
+			w.retiring = ""
+		}
+	}
+	s.log.Warn("the former application processes take over again", "generation", s.current.Number())
 }
 
 // noBoot tells every client why, and tries again later.
@@ -393,15 +413,9 @@ func (s *supervisor) noBoot(err *dispatch.BootError) {
 		s.retry.Stop()
 	}
 	delay := bootBackoff.After(s.failures)
-	if s.restartNext {
-		s.restartNext = false
+	if s.restarts.again {
+		s.restarts.again = false
 		delay = 0
 	}
 	s.retry = time.AfterFunc(delay, func() { s.post(retryDue{}) })
-}
-
-func (g *generation) discardPreloader() {
-	if g.preloader != nil {
-		g.preloader.Kill()
-	}
 }

@@ -23,6 +23,7 @@ var forbidden = map[string][]string{
 	"respcache": {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/static", "passenger/go/internal/compress"},
 	"static":    {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/respcache"},
 	"errorpage": {"passenger/go/internal/core"},
+	"procinfo":  {"passenger/", "net", "os/exec", "golang.org/", "github.com/"},
 }
 
 func TestImportsFormALine(t *testing.T) {

@@ -3,13 +3,13 @@ package core
 import (
 	"cmp"
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"passenger/go/internal/dispatch"
-	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 )
 
@@ -28,8 +28,10 @@ type Status struct {
 	Requests    uint64             `json:"requests"` // that the app was asked to serve
 	Generation  *GenerationStatus  `json:"generation"`
 	Generations []GenerationStatus `json:"generations"`
+	Pool        PoolStatus         `json:"pool"`
 	Workers     []WorkerStatus     `json:"workers"`
 	Queue       QueueStatus        `json:"queue"`
+	Restart     RestartStatus      `json:"restart"`
 	BootError   *BootFailure       `json:"boot_error"`
 	// What the caches say of themselves; null where there is none.
 	StaticCache   any `json:"static_cache"`
@@ -38,25 +40,87 @@ type Status struct {
 
 // GenerationStatus is one loading of the app that has processes.
 type GenerationStatus struct {
-	Number int    `json:"number"`
-	State  string `json:"state"` // of pool.GenerationState
+	Number    int    `json:"number"`
+	State     string `json:"state"`     // of pool.GenerationState
+	Preloader int    `json:"preloader"` // process id; 0: none at present
+}
+
+// PoolStatus is how many workers there are and may be.
+type PoolStatus struct {
+	Size     int `json:"size"` // processes, those that start or leave included
+	Min      int `json:"min"`
+	Max      int `json:"max"`
+	Target   int `json:"target"` // how many there should be now
+	Ready    int `json:"ready"`  // that are to stay
+	Starting int `json:"starting"`
+	Retiring int `json:"retiring"` // that serve until others have taken their place
+	Threads  int `json:"threads"`  // requests that each handles at once
+	// CrashLoop says that workers keep failing, so that they are started at longer and longer distances.
+	CrashLoop bool `json:"crash_loop"`
+	Failures  int  `json:"failures"` // of workers, in a row
 }
 
 // WorkerStatus is one application process.
 type WorkerStatus struct {
-	PID        int    `json:"pid"`   // 0 while it is being forked
-	State      string `json:"state"` // of pool.WorkerState
-	Generation int    `json:"generation"`
-	Slots      int    `json:"slots"`    // requests that it can work on at once
-	Working    int    `json:"working"`  // requests that it works on now
-	Requests   uint64 `json:"requests"` // that it has finished
+	PID        int             `json:"pid"`      // 0 while it is being forked
+	ID         uint32          `json:"id"`       // its name in sticky sessions
+	State      string          `json:"state"`    // of pool.WorkerState
+	Retiring   string          `json:"retiring"` // why it is to be replaced; "" if it is to stay
+	Generation int             `json:"generation"`
+	Slots      int             `json:"slots"`    // requests that it can work on at once
+	Working    int             `json:"working"`  // requests that it works on now
+	Requests   uint64          `json:"requests"` // that it has finished
+	StartedAt  time.Time       `json:"started_at"`
+	StartTime  int             `json:"start_ms"` // from the wish for it until it was ready; -1: not yet
+	Uptime     int             `json:"uptime"`   // seconds since it was ready
+	Memory     MemoryStatus    `json:"memory"`
+	CPU        float64         `json:"cpu_percent"` // of one processor
+	Current    []RequestStatus `json:"current"`
 	number     int
 }
 
-// QueueStatus is the line before the workers.
+// MemoryStatus is what a process takes, in bytes; 0 while that has not been read.
+type MemoryStatus struct {
+	RSS          int64 `json:"rss"`
+	PSS          int64 `json:"pss"`
+	PrivateDirty int64 `json:"private_dirty"`
+	Swap         int64 `json:"swap"`
+}
+
+// RequestStatus is a request that a worker works on.
+type RequestStatus struct {
+	Slot    int    `json:"slot"`
+	Request string `json:"request"` // its number, as in the log
+	Age     int    `json:"age_ms"`
+}
+
+// QueueStatus is the line before the workers, and what has become of requests in it.
 type QueueStatus struct {
-	Waiting int `json:"waiting"`
-	Limit   int `json:"limit"` // 0: none
+	Waiting   int        `json:"waiting"`
+	Limit     int        `json:"limit"`     // 0: none
+	Oldest    int        `json:"oldest_ms"` // how long the first one has waited
+	Time      QueueTimes `json:"time_ms"`
+	Abandoned uint64     `json:"abandoned"` // clients that have gone before a worker took their requests
+	Full      uint64     `json:"full"`      // refused because of the limit
+	TimedOut  uint64     `json:"timed_out"` // refused because of max_request_queue_time
+}
+
+// QueueTimes is how long requests have waited for a worker, in milliseconds.
+type QueueTimes struct {
+	Count uint64  `json:"count"`
+	Mean  float64 `json:"mean"`
+	P50   float64 `json:"p50"`
+	P95   float64 `json:"p95"`
+	P99   float64 `json:"p99"`
+	Max   float64 `json:"max"`
+}
+
+// RestartStatus is what there is to know about restarts.
+type RestartStatus struct {
+	Active bool       `json:"active"` // new processes are starting, or old ones wait to be replaced
+	Method string     `json:"method"` // of it, or of the last one; "" if there was none
+	Count  int        `json:"count"`  // that have taken over
+	LastAt *time.Time `json:"last_at"`
 }
 
 // BootFailure is why the app, or a process of it, could not be started last.
@@ -90,7 +154,7 @@ func (e *Engine) status() any {
 	s.Uptime = int(time.Since(e.admin.started).Seconds())
 	s.URL, s.Environment, s.AppRoot = e.admin.url, e.options.Environment, e.options.AppRoot
 	s.Requests = line.Requests
-	s.Queue = QueueStatus{Waiting: line.Waiting, Limit: e.options.MaxRequestQueueSize}
+	s.Queue = queueStatus(line, e.options.MaxRequestQueueSize)
 	if report := e.admin.staticCache; report != nil {
 		s.StaticCache = report()
 	}
@@ -137,7 +201,8 @@ func stopped() Status {
 
 // snapshot is what run knows.
 func (s *supervisor) snapshot() Status {
-	known := Status{Boots: s.generations, BootError: s.lastFailure, Generations: []GenerationStatus{}, Workers: []WorkerStatus{}}
+	known := Status{Boots: s.generations, BootError: s.lastFailure, Pool: s.poolStatus(), Restart: s.restartStatus(),
+		Generations: []GenerationStatus{}, Workers: []WorkerStatus{}}
 	switch {
 	case s.stopping:
 		known.State = stateStopping
@@ -148,38 +213,88 @@ func (s *supervisor) snapshot() Status {
 	default:
 		known.State = stateFailed
 	}
-	for g := range s.draining {
+	for _, g := range s.all() {
 		known.Generations = append(known.Generations, g.status())
 	}
 	for _, g := range []*generation{s.next, s.current} { // the serving one is the last to set it
 		if g != nil {
 			status := g.status()
 			known.Generation = &status
-			known.Generations = append(known.Generations, status)
 		}
 	}
 	slices.SortFunc(known.Generations, func(a, b GenerationStatus) int { return cmp.Compare(a.Number, b.Number) })
+	now, clock := time.Now(), monotonicNow()
 	for _, w := range s.workers {
-		known.Workers = append(known.Workers, w.summary())
+		known.Workers = append(known.Workers, w.summary(now, clock))
 	}
 	slices.SortFunc(known.Workers, func(a, b WorkerStatus) int { return cmp.Compare(a.number, b.number) })
 	return known
 }
 
+func (s *supervisor) poolStatus() PoolStatus {
+	v := s.view()
+	threads := s.options.Threads()
+	if s.current != nil {
+		threads = s.current.threads
+	}
+	return PoolStatus{
+		Size: len(s.workers), Min: s.policy.Min, Max: s.policy.Max, Target: v.Target, Ready: v.Ready + v.Away, Starting: v.Starting,
+		Retiring: v.Retiring, Threads: threads, CrashLoop: s.brake.On(), Failures: s.brake.Failures(),
+	}
+}
+
+func (s *supervisor) restartStatus() RestartStatus {
+	status := RestartStatus{Active: s.restarts.active || len(s.retiring) > 0, Method: s.restarts.method, Count: s.restarts.count}
+	if !s.restarts.last.IsZero() {
+		last := s.restarts.last.UTC().Truncate(time.Second)
+		status.LastAt = &last
+	}
+	return status
+}
+
+func queueStatus(line dispatch.Stats, limit int) QueueStatus {
+	t := line.QueueTime
+	status := QueueStatus{
+		Waiting: line.Waiting, Limit: limit, Oldest: int(line.Oldest.Milliseconds()),
+		Time:      QueueTimes{Count: t.Count, P50: milliseconds(t.P50), P95: milliseconds(t.P95), P99: milliseconds(t.P99), Max: milliseconds(t.Max)},
+		Abandoned: line.Abandoned, Full: line.QueueFull, TimedOut: line.QueueTimeouts,
+	}
+	if t.Count > 0 {
+		status.Time.Mean = milliseconds(t.Sum) / float64(t.Count)
+	}
+	return status
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
 func (g *generation) status() GenerationStatus {
-	return GenerationStatus{Number: g.Number(), State: g.state.String()}
+	status := GenerationStatus{Number: g.Number(), State: g.state.String()}
+	if g.preloader != nil {
+		status.Preloader = g.preloader.PID()
+	}
+	return status
 }
 
 // summary reads the scoreboard: as long as the worker is among those of its
-// generation, that is not closed.
-func (w *worker) summary() WorkerStatus {
-	status := WorkerStatus{PID: w.PID(), State: w.state.String(), Generation: w.generation.Number(), number: w.Number}
+// generation, that is not closed. clock is now on CLOCK_MONOTONIC.
+func (w *worker) summary(now time.Time, clock int64) WorkerStatus {
+	status := WorkerStatus{
+		PID: w.pid(), ID: w.seat.ID(), State: w.state.String(), Retiring: w.retiring, Generation: w.generation.Number(),
+		StartedAt: w.started.UTC().Truncate(time.Millisecond), StartTime: -1, CPU: math.Round(w.cpu.percent*10) / 10,
+		Memory:  MemoryStatus{RSS: w.memory.RSS, PSS: w.memory.PSS, PrivateDirty: w.memory.PrivateDirty, Swap: w.memory.Swap},
+		Current: []RequestStatus{}, number: w.number,
+	}
+	if !w.ready.IsZero() {
+		status.StartTime, status.Uptime = int(w.ready.Sub(w.started).Milliseconds()), int(now.Sub(w.ready).Seconds())
+	}
 	for _, slot := range w.seat.Slots() {
 		record := w.generation.Board().Slot(slot)
 		status.Slots++
 		status.Requests += record.Finished
-		if record.State == link.SlotWorking && w.state != pool.WorkerStarting {
+		if slotWorking(record) && w.state != pool.WorkerStarting {
 			status.Working++
+			age := max(clock-record.StartedAt, 0) / int64(time.Millisecond)
+			status.Current = append(status.Current, RequestStatus{Slot: slot, Request: requestNumber(record.RequestID), Age: int(age)})
 		}
 	}
 	return status

@@ -9,16 +9,17 @@ import (
 
 	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
+	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 	"passenger/go/internal/spawn"
 )
 
 // supervisor owns the application processes. One goroutine (run) holds all of
-// its state; everything that happens reaches it as an event.
+// its state; everything that happens reaches it as an event, and what is to be
+// done about the number of processes is package pool's to say (see balance).
 type supervisor struct {
 	options    config.Options
 	app        spawn.App
-	policy     pool.Policy
 	dispatcher *dispatch.Dispatcher
 	log        *slog.Logger
 	notify     *notifier
@@ -29,19 +30,34 @@ type supervisor struct {
 
 	broken   atomic.Pointer[failure] // why the app cannot be served at present
 	growable atomic.Bool             // there may be more workers, and nobody has asked for one yet
+	everNew  atomic.Bool             // each request is for newly loaded code (always_restart.txt)
 
 	// Held by run.
-	current     *generation // serves
-	next        *generation // boots to take over
-	draining    map[*generation]bool
-	workers     map[int]*worker
-	unmourned   map[int]*worker // have ended, and nobody has said how
+	current   *generation // serves, and gets new workers
+	next      *generation // boots to take over
+	retiring  map[*generation]bool
+	draining  map[*generation]bool
+	workers   map[int]*worker
+	unmourned map[int]*worker // have ended, and nobody has said how
+
+	policy pool.Policy
+	scaler pool.Scaler
+	brake  pool.Brake
+	limits pool.Limits
+	auto   *pool.Auto // nil: the size of the pool is fixed
+
 	generations int
 	spawned     int
 	failures    int // boots in a row that came to nothing
 	lastFailure *BootFailure
 	retry       *time.Timer
-	restartNext bool // a restart was asked for while another was under way
+	released    *time.Timer // of the brake
+	restarts    restarts
+	refork      refork
+	outOfBand   outOfBand
+	backtraces  backtraces
+	sampling    bool
+	sampled     time.Time
 	stopping    bool
 	announced   bool
 	watch       restartWatch
@@ -56,23 +72,39 @@ type failure struct {
 	at  time.Time
 }
 
-// bootBackoff is the distance between attempts to boot an app that fails.
-var bootBackoff = pool.Backoff{First: time.Second, Longest: 30 * time.Second}
+const (
+	// impatience is how soon after a failure a request makes the engine try
+	// again, where the error page is for the developer who mends the error.
+	impatience = time.Second
+	// tickInterval is the distance at which restart.txt, limits and idleness are looked at.
+	tickInterval = 500 * time.Millisecond
+	// spawnsAtOnce is how many workers may be starting because requests wait:
+	// more would take the processors from those that work on the requests.
+	spawnsAtOnce = 2
+)
 
-// impatience is how soon after a failure a request makes the engine try
-// again, where the error page is for the developer who mends the error.
-const impatience = time.Second
+// What the distance between attempts is that keep failing: to boot the app, and
+// to start a worker of an app that has booted.
+var (
+	bootBackoff   = pool.Backoff{First: time.Second, Longest: 30 * time.Second}
+	workerBackoff = pool.Backoff{First: time.Second, Longest: 30 * time.Second}
+)
 
-// tickInterval is the distance at which restart.txt is looked at.
-const tickInterval = 500 * time.Millisecond
+// What counts as a worker that dies as soon as it serves.
+const (
+	freeDeaths    = 3
+	lastingWorker = 5 * time.Second
+)
 
 // Events of the supervisor's own.
 type (
 	pressureFelt  struct{}
-	restartWanted struct{ why string }
+	restartWanted struct{ why, method string }
 	retryDue      struct{}
+	brakeReleased struct{}
 	bootTimedOut  struct{ generation *generation }
 	startTimedOut struct{ worker int }
+	leaveTimedOut struct{ worker int }
 	slotBroken    struct{ worker int }
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
@@ -81,24 +113,34 @@ type (
 )
 
 func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, log *slog.Logger, notify *notifier) *supervisor {
-	return &supervisor{
+	s := &supervisor{
 		options: o,
 		app: spawn.App{
 			Ruby: o.Ruby, Script: o.Preloader, Root: o.AppRoot, StartupFile: o.StartupFile, Environment: o.Environment,
-			Threads: o.ThreadCount, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout,
+			Threads: o.Threads(), Direct: o.SpawnMethod == config.SpawnDirect, ServerSoftware: o.ServerSoftware, LogToStdout: o.LogToStdout,
 			XAccelMapping: mappingHeader(o.XAccelMappings), Environ: o.Environ, Output: output,
 		},
-		policy:     pool.Policy{Max: o.MaxPoolSize, Min: o.MinInstances},
+		policy:     pool.Policy{Max: o.MaxPoolSize, Min: o.MinInstances, Surge: max(o.RollingRestartSize, 1)},
+		brake:      pool.Brake{Backoff: workerBackoff, Free: freeDeaths, Lasting: lastingWorker},
+		limits:     pool.Limits{Requests: o.MaxRequests, Memory: o.MemoryLimit, HardMemory: o.HardMemoryLimit},
 		dispatcher: d,
 		log:        log,
 		notify:     notify,
 		events:     make(chan any, 256),
 		ended:      make(chan struct{}),
+		retiring:   map[*generation]bool{},
 		draining:   map[*generation]bool{},
 		workers:    map[int]*worker{},
 		unmourned:  map[int]*worker{},
 		watch:      newRestartWatch(o.RestartDir),
 	}
+	if o.MaxPoolSize == config.PoolSizeAuto {
+		s.sizeByMachine()
+	}
+	s.scaler = pool.Scaler{Policy: s.policy, Threads: o.Threads(), Idle: o.PoolIdleTime, Most: spawnsAtOnce}
+	s.scaler.Begin(time.Now())
+	s.everNew.Store(s.watch.always())
+	return s
 }
 
 // post delivers an event; after the end it is dropped.
@@ -123,7 +165,9 @@ func (s *supervisor) pressure() {
 	}
 }
 
-func (s *supervisor) restart(why string) { s.post(restartWanted{why}) }
+// restart loads the app anew; method is one of the Restart constants, "" for
+// what the options say.
+func (s *supervisor) restart(why, method string) { s.post(restartWanted{why, method}) }
 
 // refusal is why a request cannot be served, nil if it can, or may be soon.
 func (s *supervisor) refusal() error {
@@ -163,57 +207,60 @@ func (s *supervisor) run() {
 	defer close(s.ended)
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	s.boot()
+	s.boot(bootFirst)
 	for {
 		select {
 		case e := <-s.events:
 			s.handle(e)
-		case <-ticker.C:
-			if !s.stopping && s.watch.changed() {
-				s.restartNow("restart.txt has changed")
-			}
-			s.dropIdlePreloader()
+		case now := <-ticker.C:
+			s.tick(now)
 		}
-		if s.stopping && s.current == nil && s.next == nil && len(s.draining) == 0 {
+		if s.stopping && s.current == nil && s.next == nil && len(s.retiring) == 0 && len(s.draining) == 0 {
 			return
 		}
 	}
+}
+
+// tick does what no event tells.
+func (s *supervisor) tick(now time.Time) {
+	s.reapStrangers()
+	s.watchRequestTimes(now)
+	if s.stopping {
+		return
+	}
+	s.everNew.Store(s.watch.always())
+	if s.watch.changed() {
+		s.restartNow("restart.txt has changed", "")
+	}
+	s.scaler.Observe(now, s.dispatcher.TakePeak())
+	s.dropIdlePreloader(now)
+	s.enforceLimits(now)
+	s.considerRefork(now)
+	s.grow()
 }
 
 // handle is the one place where events change the state.
 func (s *supervisor) handle(event any) {
 	switch e := event.(type) {
 	case spawn.Loaded:
-		if g := s.byPreloader(e.Preloader); g != nil {
-			g.facts = e.App
-			s.loaded(g)
-		}
+		s.preloaderLoaded(e)
 	case spawn.BootFailed:
-		if g := s.byPreloader(e.Preloader); g != nil {
-			s.bootFailed(g, e.Err)
-		}
+		s.preloaderFailed(e.Preloader, e.Err)
 	case spawn.PreloaderGone:
-		if g := s.byPreloader(e.Preloader); g != nil {
-			s.preloaderGone(g, e.Status)
-		}
+		s.preloaderEnded(e.Preloader, e.Status)
 	case spawn.Spawned:
 		if w := s.workers[e.Worker]; w != nil {
-			if err := w.Watch(e.PID); err != nil {
+			if err := w.process.Watch(e.PID); err != nil {
 				s.log.Error("application process cannot be watched", "worker", e.PID, "error", err)
 			}
 		}
 	case spawn.SpawnFailed:
 		if w := s.workers[e.Worker]; w != nil {
 			w.reason = bootError("SpawnError", e.Message)
-			s.workerGone(w)
+			s.workerGone(w, "")
 		}
 	case spawn.Exited:
-		if w := s.workers[e.Worker]; w != nil {
-			w.status = e.Status
-		} else if w := s.unmourned[e.Worker]; w != nil {
-			w.status = e.Status
-			s.mourn(w)
-		}
+		s.workerExited(e)
 	case spawn.WorkerReady:
 		if w := s.workers[e.Worker]; w != nil {
 			s.workerReady(w, e.PID)
@@ -224,37 +271,63 @@ func (s *supervisor) handle(event any) {
 		}
 	case spawn.WorkerGone:
 		if w := s.workers[e.Worker]; w != nil {
-			s.workerGone(w)
+			s.workerGone(w, e.Status)
 		}
+	case spawn.OutOfBandWanted:
+		s.outOfBandWanted(e.Worker)
+	case spawn.OutOfBandDone:
+		s.outOfBandDone(e.Worker)
+	case spawn.Backtrace:
+		s.backtraceCame(e)
+	case spawn.Promoted:
+		s.promoted(e)
+	case spawn.PromoteFailed:
+		s.promoteFailed(e)
 	case pressureFelt:
-		if s.current != nil {
-			s.fill(s.current)
-		}
+		s.grow()
 	case restartWanted:
-		s.restartNow(e.why)
+		s.restartNow(e.why, e.method)
+	case freshWanted:
+		s.freshWanted(e)
 	case retryDue:
 		if !s.stopping && s.current == nil && s.next == nil {
-			s.boot()
+			s.boot(bootAgain)
 		}
+	case brakeReleased:
+		s.released = nil
+		s.balance()
 	case bootTimedOut:
 		if g := e.generation; (g == s.next || g == s.current) && g.preloader != nil && !g.loaded {
-			s.bootFailed(g, bootError("StartTimeout", "the application was not loaded within "+s.options.StartTimeout.String()+" (start_timeout)"))
+			s.bootFailed(g, s.startTimeout("the application was not loaded"))
 		}
 	case startTimedOut:
 		if w := s.workers[e.worker]; w != nil && w.state == pool.WorkerStarting {
-			w.reason = bootError("StartTimeout", "an application process was not ready within "+s.options.StartTimeout.String()+" (start_timeout)")
+			w.reason = s.startTimeout("an application process was not ready")
+			s.kill(w)
+		}
+	case leaveTimedOut:
+		if w := s.workers[e.worker]; w != nil && w.state == pool.WorkerLeaving {
+			s.log.Warn("killing an application process", "worker", w.pid(), "reason", "did not finish its requests before the deadline")
 			s.kill(w)
 		}
 	case slotBroken:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
 		}
+	case outOfBandTimedOut:
+		s.outOfBandTimedOut(e.worker)
+	case sampled:
+		s.noteSamples(e)
 	case drainTimedOut:
 		s.killAll(e.generation, "did not finish its requests before the deadline")
 	case closed:
 		delete(s.draining, e.generation)
 	case statusWanted:
 		e.reply <- s.snapshot()
+	case detachWanted:
+		e.reply <- s.detach(e.pid)
+	case backtraceWanted:
+		s.backtraceWanted(e)
 	case stopWanted:
 		s.stopAll()
 	case stopExpired:
@@ -264,14 +337,26 @@ func (s *supervisor) handle(event any) {
 	}
 }
 
+func (s *supervisor) startTimeout(what string) *dispatch.BootError {
+	return bootError("StartTimeout", what+" within "+s.options.StartTimeout.String()+" (start_timeout)")
+}
+
 // stopAll drains everything there is.
 func (s *supervisor) stopAll() {
 	s.stopping = true
-	if s.retry != nil {
-		s.retry.Stop()
+	for _, t := range []*time.Timer{s.retry, s.released} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	s.dispatcher.Refuse(dispatch.ErrShuttingDown)
-	for _, g := range []*generation{s.next, s.current} {
+	s.refork.cancel()
+	s.restarts.releaseAll(s.next)
+	leaving := []*generation{s.next, s.current}
+	for g := range s.retiring {
+		leaving = append(leaving, g)
+	}
+	for _, g := range leaving {
 		if g != nil {
 			s.drain(g)
 		}
@@ -279,31 +364,39 @@ func (s *supervisor) stopAll() {
 	s.next, s.current = nil, nil
 }
 
-// restartNow boots a new generation beside the one that serves.
-func (s *supervisor) restartNow(why string) {
-	switch {
-	case s.stopping:
-	case s.next != nil && s.current != nil:
-		s.restartNext = true
-	case s.next != nil: // the first boot: what it loads may be outdated already
-		s.restartNext = true
-	default:
-		s.log.Info("restarting the application", "reason", why)
-		s.failures = 0
-		s.boot()
+// all are the generations that have processes.
+func (s *supervisor) all() []*generation {
+	var all []*generation
+	for _, g := range []*generation{s.next, s.current} {
+		if g != nil {
+			all = append(all, g)
+		}
 	}
+	for _, set := range []map[*generation]bool{s.retiring, s.draining} {
+		for g := range set {
+			all = append(all, g)
+		}
+	}
+	return all
 }
 
-func (s *supervisor) byPreloader(p *spawn.Preloader) *generation {
-	for _, g := range []*generation{s.next, s.current} {
-		if g != nil && g.preloader == p {
-			return g
+// reapStrangers collects what has become a child of this process because its
+// parent has died. Under a Rack handler the process is not this engine's alone.
+func (s *supervisor) reapStrangers() {
+	if s.options.PreloaderFD >= 0 {
+		return
+	}
+	known := map[int]bool{}
+	for _, w := range s.workers {
+		known[w.pid()] = true
+	}
+	for _, g := range s.all() {
+		if g.preloader != nil {
+			known[g.preloader.PID()] = true
 		}
 	}
-	for g := range s.draining {
-		if g.preloader == p {
-			return g
-		}
-	}
-	return nil
+	spawn.ReapStrangers(func(pid int) bool { return known[pid] })
 }
+
+// slotWorking reports whether a slot works on a request.
+func slotWorking(state link.SlotStatus) bool { return state.State == link.SlotWorking }

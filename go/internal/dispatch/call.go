@@ -7,6 +7,7 @@ package dispatch
 import (
 	"fmt"
 	"os"
+	"syscall"
 
 	"passenger/go/internal/link"
 	"passenger/go/internal/spool"
@@ -43,6 +44,13 @@ type Call struct {
 	Request  link.Request
 	BodyFile *os.File
 
+	// Client, if not nil, is the client's socket: should it hang up before a
+	// worker has taken the request, that is not run.
+	Client syscall.Conn
+	// Sticky is the worker that the request is for (Seat.ID), 0 if any will do.
+	// Should that worker be no more, any will.
+	Sticky uint32
+
 	// The response, to be read when Wait has returned nil.
 	Kind    link.FrameType // complete or file; head or offer: Stream follows
 	Status  int
@@ -54,13 +62,24 @@ type Call struct {
 	Offer   *Offer
 
 	ID uint64
+	// Worker is the one that has answered (Seat.ID).
+	Worker uint32
 
+	// Guarded by the dispatcher's lock.
 	state      callState
 	index      uint32
-	err        error
-	ready      chan struct{}
-	prev, next *Call // in the line
+	ticket     uint64 // its number among all that were submitted
+	submitted  int64  // ns on CLOCK_MONOTONIC
+	line       *line  // waiting: where
+	prev, next *Call  // in the line
 	generation *Generation
+	seat       *Seat // sent through its direct queue; nil: the common one
+	taken      bool  // sent: a worker is known to have received it
+	gone       bool  // the client has hung up
+	expired    bool  // a stand-in for a call that has been answered: no one waits for its response
+
+	err   error
+	ready chan struct{} // nil in a stand-in
 }
 
 // maxKeptBuffer is how large a buffer a reused call may keep, in bytes.
@@ -73,7 +92,7 @@ func NewCall() *Call { return &Call{ready: make(chan struct{}, 1)} }
 func (c *Call) Reset() {
 	c.Request.Shrink(maxKeptBuffer)
 	c.Request.Reset()
-	c.BodyFile = nil
+	c.BodyFile, c.Client, c.Sticky, c.Worker = nil, nil, 0, 0
 	c.Kind, c.Status = 0, 0
 	c.Headers = c.Headers[:0]
 	if cap(c.Body) > maxKeptBuffer {
@@ -82,6 +101,14 @@ func (c *Call) Reset() {
 	c.Body = c.Body[:0]
 	c.File, c.Length, c.Stream, c.Offer = nil, 0, nil, nil
 	c.ID, c.err = 0, nil
+}
+
+// answer wakes who waits for the call.
+func (c *Call) answer(err error) {
+	if c.ready != nil {
+		c.err = err
+		c.ready <- struct{}{}
+	}
 }
 
 // Wait returns when the response, or its head, is there, or with the reason

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"passenger/go/internal/link"
 	"passenger/go/internal/spool"
 )
@@ -27,6 +29,10 @@ const (
 type Options struct {
 	// MaxWaiting is how many requests may wait in line; 0 means any number.
 	MaxWaiting int
+	// MaxQueueTime is how long a request may wait for a worker; 0 means any time.
+	MaxQueueTime time.Duration
+	// Sticky gives each worker a queue of its own, for calls that ask for it.
+	Sticky bool
 	// Spool bounds what is held of a response for a slow client.
 	Spool spool.Limits
 	Log   *slog.Logger
@@ -40,27 +46,46 @@ type Options struct {
 type Dispatcher struct {
 	options Options
 
-	mu       sync.Mutex
-	current  *Generation // takes new requests; nil while the app boots
-	refusal  error       // answer to every new request, if not nil
-	sequence uint64
-	calls    []*Call  // by index; nil where free
-	free     []uint32 // free indexes
-	first    *Call
-	last     *Call
-	waiting  int
+	mu          sync.Mutex
+	generations []*Generation // all that are not closed
+	serving     []*Generation // take new requests, in the order in which they joined; none while the app boots
+	refusal     error         // answer to every new request, if not nil
+	sequence    uint64
+	calls       []*Call  // by index; nil where free
+	free        []uint32 // free indexes
+	line        line     // of requests that any worker may take
+	waiting     int      // in this line and those of the seats
+	seats       map[uint32]*Seat
+	back        []*Call // on the way from a queue to a line
 
-	requests uint64
+	requests, abandoned, full, timeouts uint64
+	peak                                int
+	queueTime                           histogram
+
+	probe    *probe
+	watching bool // sweep will be called
+	sweeper  *time.Timer
+	suspects []suspect     // of the sweep that runs
+	polled   []unix.PollFd // likewise
 }
 
 // New makes a dispatcher that has no generation yet: requests wait.
-func New(options Options) *Dispatcher { return &Dispatcher{options: options} }
+func New(options Options) *Dispatcher {
+	d := &Dispatcher{options: options, seats: map[uint32]*Seat{}, probe: newProbe()}
+	d.sweeper = time.AfterFunc(time.Hour, d.sweep)
+	d.sweeper.Stop()
+	return d
+}
 
 // Submit puts a call in line. The caller then calls Wait, and must not touch
 // the call before that has returned.
 func (d *Dispatcher) Submit(c *Call) error {
 	if c.Request.Len() > link.MaxMessage {
 		return ErrTooLarge
+	}
+	submitted := c.Request.ReceivedAt()
+	if submitted == 0 {
+		submitted = link.Now()
 	}
 	d.mu.Lock()
 	if d.refusal != nil {
@@ -69,47 +94,66 @@ func (d *Dispatcher) Submit(c *Call) error {
 		return err
 	}
 	d.requests++
-	g := d.current
-	if d.first == nil && g != nil && g.hasCredit() && d.send(g, c) {
-		short := g.outstanding > g.slots
+	c.ticket, c.submitted, c.gone = d.requests, submitted, false
+	if s := d.wanted(c); s != nil {
+		err := d.submitTo(s, c)
 		d.mu.Unlock()
-		if short {
-			d.options.Pressure()
+		return err
+	}
+	if d.line.first == nil {
+		if g := d.choose(); g != nil && d.send(g, nil, c) {
+			short := g.load() > g.slots
+			d.mu.Unlock()
+			if short {
+				d.options.Pressure()
+			}
+			return nil
 		}
-		return nil
 	}
-	if d.options.MaxWaiting > 0 && d.waiting >= d.options.MaxWaiting {
-		d.mu.Unlock()
-		return ErrQueueFull
-	}
-	d.append(c)
+	err := d.wait(&d.line, c)
+	served := len(d.serving) > 0
 	d.mu.Unlock()
-	if g != nil {
+	if err == nil && served {
 		d.options.Pressure()
 	}
-	return nil
+	return err
 }
 
-// send hands a call to the kernel; d.mu is held. False: no room there now.
-func (d *Dispatcher) send(g *Generation, c *Call) bool {
+// send hands a call to the kernel, in the queue of g or the direct one of s if
+// that is not nil; d.mu is held. False: no room there now.
+func (d *Dispatcher) send(g *Generation, s *Seat, c *Call) bool {
+	queue := g.queue
+	if s != nil {
+		queue = s.direct
+	}
 	index := d.claim(c)
 	d.sequence++
 	c.index = index
 	c.ID = d.sequence<<indexBits | uint64(index)
-	c.state, c.generation = callSent, g
+	c.state, c.generation, c.seat, c.taken = callSent, g, s, false
 	c.Request.SetID(c.ID)
-	err := g.queue.Send(c.Request.Bytes(), c.BodyFile)
+	err := queue.Send(c.Request.Bytes(), c.BodyFile)
 	if err == nil {
 		g.outstanding++
+		if s != nil {
+			s.underway++
+			if s.underway > len(s.indexes) {
+				g.behind++
+			}
+		}
+		d.note()
+		d.watch()
 		return true
 	}
 	d.sequence--
 	d.release(c)
 	if !errors.Is(err, link.ErrQueueBusy) {
-		// Nothing can be sent to this generation any more: its requests wait for the next.
-		d.options.Log.Error("cannot hand requests to the application processes", "generation", g.number, "error", err)
-		if d.current == g {
-			d.current = nil
+		// Nothing can be sent there any more: its requests wait for others.
+		d.options.Log.Error("cannot hand requests to the application processes", "generation", g.number, "direct", s != nil, "error", err)
+		if s != nil {
+			d.silence(s)
+		} else {
+			d.quit(g)
 		}
 	}
 	return false
@@ -129,108 +173,57 @@ func (d *Dispatcher) claim(c *Call) uint32 {
 func (d *Dispatcher) release(c *Call) {
 	d.calls[c.index] = nil
 	d.free = append(d.free, c.index)
-	c.state, c.generation = callNew, nil
+	c.state, c.generation, c.seat = callNew, nil, nil
 }
 
-func (d *Dispatcher) append(c *Call) {
-	c.state = callWaiting
-	c.prev, c.next = d.last, nil
-	if d.last != nil {
-		d.last.next = c
-	} else {
-		d.first = c
-	}
-	d.last = c
-	d.waiting++
-}
-
-func (d *Dispatcher) remove(c *Call) {
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		d.first = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	} else {
-		d.last = c.prev
-	}
-	c.prev, c.next = nil, nil
-	d.waiting--
-}
-
-// pump sends what waits as far as there is credit; d.mu is held.
-func (d *Dispatcher) pump() {
-	for d.first != nil && d.current != nil && d.current.hasCredit() {
-		c := d.first
-		d.remove(c)
-		if !d.send(d.current, c) {
-			d.putBack(c)
-			return
+// settle takes a call that was sent out of the books; d.mu is held.
+func (d *Dispatcher) settle(c *Call) {
+	g := c.generation
+	g.outstanding--
+	if s := c.seat; s != nil {
+		if s.underway > len(s.indexes) {
+			g.behind--
 		}
+		s.underway--
 	}
+	d.release(c)
 }
 
-// putBack returns a call to the head of the line.
-func (d *Dispatcher) putBack(c *Call) {
-	c.state = callWaiting
-	c.prev, c.next = nil, d.first
-	if d.first != nil {
-		d.first.prev = c
-	} else {
-		d.last = c
+// call finds a call that has been sent by its id, nil if there is none.
+func (d *Dispatcher) call(id uint64) *Call {
+	index := int(id & indexMask)
+	if index >= len(d.calls) {
+		return nil
 	}
-	d.first = c
-	d.waiting++
+	if c := d.calls[index]; c != nil && c.ID == id {
+		return c
+	}
+	return nil
 }
 
 // fail answers a call that has no response; d.mu is held and the call is
 // neither in line nor in the table any more.
 func (d *Dispatcher) fail(c *Call, err error) {
 	c.state = callNew
-	c.err = err
-	c.ready <- struct{}{}
-}
-
-// Serve makes g the generation that takes requests, and starts with those
-// that wait. Requests that lie in the socket of the former one go to g, too:
-// its workers are busy, or they would have taken them.
-func (d *Dispatcher) Serve(g *Generation) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if old := d.current; old != nil && old != g {
-		d.recall(old)
-	}
-	d.current, d.refusal = g, nil
-	d.pump()
-}
-
-// recall takes requests that no worker has received back to the head of the
-// line; d.mu is held.
-func (d *Dispatcher) recall(g *Generation) {
-	ids := g.queue.Drain()
-	for i := len(ids) - 1; i >= 0; i-- {
-		index := int(ids[i] & indexMask)
-		if index >= len(d.calls) {
-			continue
-		}
-		if c := d.calls[index]; c != nil && c.ID == ids[i] && c.state == callSent {
-			g.outstanding--
-			d.release(c)
-			d.putBack(c)
-		}
-	}
+	c.answer(err)
 }
 
 // Refuse gives every waiting and every new request err for an answer, until
-// Accept or Serve.
+// Accept, Serve or Join.
 func (d *Dispatcher) Refuse(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refusal = err
-	for d.first != nil {
-		c := d.first
-		d.remove(c)
+	d.empty(&d.line, err)
+	for _, s := range d.seats {
+		d.empty(&s.line, err)
+	}
+}
+
+func (d *Dispatcher) empty(l *line, err error) {
+	for l.first != nil {
+		c := l.first
+		d.leave(c)
 		d.fail(c, err)
 	}
 }
@@ -249,115 +242,47 @@ func (d *Dispatcher) Refusal() error {
 	return d.refusal
 }
 
-// Stats are figures of the line.
-type Stats struct {
-	Waiting     int
-	Outstanding int
-	Slots       int
-	Requests    uint64
-}
-
-// Stats takes a snapshot.
-func (d *Dispatcher) Stats() Stats {
+// answering finds the call a response of slot i belongs to and lets the caller
+// fill it in. nil when nobody waits for it any more.
+func (d *Dispatcher) answering(g *Generation, i int, id uint64) *Call {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := Stats{Waiting: d.waiting, Requests: d.requests}
-	if g := d.current; g != nil {
-		s.Outstanding, s.Slots = g.outstanding, g.slots
-	}
-	return s
-}
-
-// Short reports whether requests wait although every slot has work.
-func (d *Dispatcher) Short() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.current == nil {
-		return d.waiting > 0
-	}
-	return d.waiting > 0 || d.current.outstanding > d.current.slots
-}
-
-// answering finds the call a response belongs to and lets the caller fill it
-// in. nil when nobody waits for it any more.
-func (d *Dispatcher) answering(g *Generation, id uint64) *Call {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	index := int(id & indexMask)
-	if index >= len(d.calls) {
-		return nil
-	}
-	c := d.calls[index]
-	if c == nil || c.ID != id || c.state != callSent || c.generation != g {
+	c := d.call(id)
+	if c == nil || c.state != callSent || c.generation != g {
 		return nil
 	}
 	c.state = callAnswering
+	if startedAt := g.board.StartedAt(i, id); startedAt != 0 && !c.expired {
+		d.queueTime.add(startedAt - c.submitted)
+	}
 	return c
 }
 
-// detach puts a stand-in in the place of a call whose head has been delivered:
-// the call itself goes back to its owner while the slot is still at work.
+// detach puts a stand-in in the place of a call whose head is about to be
+// delivered: the call itself goes back to its owner while the slot is still at
+// work. d.mu is held.
 func (d *Dispatcher) detach(c *Call) *Call {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rest := &Call{ID: c.ID, index: c.index, state: c.state, generation: c.generation}
+	rest := &Call{
+		ID: c.ID, index: c.index, state: c.state, submitted: c.submitted, generation: c.generation, seat: c.seat, taken: true,
+		Stream: c.Stream, Offer: c.Offer,
+	}
 	d.calls[c.index] = rest
-	c.state, c.generation = callNew, nil
+	c.state, c.generation, c.seat = callNew, nil, nil
 	return rest
 }
 
 // finished says that the slot is done with the call: it makes room for the
 // next one. Only the slot's reader calls it, once for each answering.
-func (d *Dispatcher) finished(g *Generation, c *Call) {
+func (d *Dispatcher) finished(c *Call) {
 	d.mu.Lock()
-	g.outstanding--
-	d.release(c)
-	if d.first != nil {
-		d.pump()
+	s := c.seat
+	d.settle(c)
+	if d.waiting > 0 {
+		now := link.Now()
+		if s != nil {
+			d.pumpTo(s, now)
+		}
+		d.pump(now)
 	}
 	d.mu.Unlock()
 }
-
-// lost finds requests that were sent to g, that no living slot works on and
-// that are not in the socket any more: those that a worker took with it when
-// it died before it could say so. suspects are the ids found by the call
-// before; an id must be found twice to be answered, since a living worker may
-// stand between receiving a request and saying so.
-//
-// until is the last sequence number that the dead worker can have taken;
-// unsettled reports whether the fate of any request up to it is open.
-func (d *Dispatcher) lost(g *Generation, until uint64, suspects map[uint64]bool) (again map[uint64]bool, unsettled bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	inWork := map[uint64]bool{}
-	for i := 0; i < g.board.Slots(); i++ {
-		if s := g.board.Slot(i); s.State == link.SlotWorking {
-			inWork[s.RequestID] = true
-		}
-	}
-	taken := g.board.HighestSequence()
-	empty := g.queue.Pending() == 0
-	again = map[uint64]bool{}
-	for _, c := range d.calls {
-		if c == nil || c.generation != g || c.state != callSent || inWork[c.ID] || c.ID>>indexBits > until {
-			continue
-		}
-		unsettled = true
-		if c.ID>>indexBits > taken && !empty {
-			continue // still in the socket
-		}
-		if !suspects[c.ID] {
-			again[c.ID] = true
-			continue
-		}
-		g.outstanding--
-		d.release(c)
-		d.fail(c, ErrWorkerDied)
-	}
-	d.pump()
-	return again, unsettled
-}
-
-// auditInterval is the distance at which the search for the lost requests of
-// a dead worker is repeated. A request must be missing twice in a row.
-const auditInterval = 400 * time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 
 	"passenger/go/internal/link"
@@ -16,12 +17,23 @@ import (
 type Offer struct {
 	stream *link.SlotStream
 	id     uint64
-	sent   chan int64 // closed when the worker has ended without a word
+	sent   chan int64 // closed when the worker will not say
+	once   sync.Once  // around that
 }
+
+func newOffer(stream *link.SlotStream, id uint64) *Offer {
+	return &Offer{stream: stream, id: id, sent: make(chan int64, 1)}
+}
+
+// settle says how much the worker has written; the first word counts.
+func (o *Offer) settle(n int64) { o.once.Do(func() { o.sent <- n }) }
+
+// breakOff says that nobody will know.
+func (o *Offer) breakOff() { o.once.Do(func() { close(o.sent) }) }
 
 // errOfferBroken is the end of a connection on which nobody knows how much of
 // the body has been written.
-var errOfferBroken = errors.New("the application process ended while it wrote to the client")
+var errOfferBroken = errors.New("the application process ended, or took too long, while it wrote to the client")
 
 // Take gives the client's socket to the worker and returns how many bytes it
 // has written. Nobody else may write meanwhile.
@@ -65,14 +77,14 @@ func (r *reader) sent(length int) error {
 	if err := r.stream.ReadFull(b[:]); err != nil {
 		return err
 	}
-	r.offer.sent <- int64(binary.LittleEndian.Uint64(b[:]))
+	r.offer.settle(int64(binary.LittleEndian.Uint64(b[:])))
 	r.offer = nil
 	return nil
 }
 
 func (r *reader) endOffer() {
 	if r.offer != nil {
-		close(r.offer.sent)
+		r.offer.breakOff()
 		r.offer = nil
 	}
 }

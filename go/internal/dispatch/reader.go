@@ -15,8 +15,9 @@ import (
 )
 
 // read takes the response frames of one slot until the worker closes it.
-func (g *Generation) read(index int, stream *link.SlotStream, broken func()) {
-	r := reader{g: g, stream: stream}
+func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
+	g := s.g
+	r := reader{g: g, worker: s.id, index: index, stream: stream}
 	err := r.run()
 	stream.Close()
 	failure := error(ErrWorkerDied)
@@ -27,28 +28,27 @@ func (g *Generation) read(index int, stream *link.SlotStream, broken func()) {
 		defer broken()
 	}
 	if r.call != nil { // in the middle of a response
-		call := r.call
-		g.d.finished(g, call)
+		g.d.finished(r.call)
 		if r.streaming {
 			r.endOffer()
 			r.body.CloseWrite(failure)
 		} else {
-			call.err = failure
-			call.ready <- struct{}{}
+			r.call.answer(failure)
 		}
 		return
 	}
 	// Between responses: the slot may have begun a request and not answered.
-	if call := g.d.answering(g, g.board.Slot(index).RequestID); call != nil {
-		g.d.finished(g, call)
-		call.err = failure
-		call.ready <- struct{}{}
+	if call := g.d.answering(g, index, g.board.RequestID(index)); call != nil {
+		g.d.finished(call)
+		call.answer(failure)
 	}
 }
 
 // reader turns the frames of one slot into responses.
 type reader struct {
 	g         *Generation
+	worker    uint32 // its id
+	index     int    // of the slot
 	stream    *link.SlotStream
 	call      *Call        // whose response is being read; nil between responses
 	streaming bool         // its head has been delivered, body is being filled
@@ -78,13 +78,16 @@ func (r *reader) run() error {
 // begin reads the first frame of a response.
 func (r *reader) begin(h link.FrameHeader) error {
 	g := r.g
-	c := g.d.answering(g, h.ID)
+	c := g.d.answering(g, r.index, h.ID)
 	if c == nil {
 		// Nobody waits: the request was given up. Its frames are read and dropped.
 		return r.drop(h)
 	}
 	r.call = c
-	c.Kind, c.Status = h.Type, h.Status
+	if c.expired {
+		return r.swallow(h)
+	}
+	c.Kind, c.Status, c.Worker = h.Type, h.Status, r.worker
 	if h.Type == link.FrameFailed {
 		text := make([]byte, h.Length)
 		if err := r.stream.ReadFull(text); err != nil {
@@ -93,7 +96,7 @@ func (r *reader) begin(h link.FrameHeader) error {
 		r.deliver(parseFailure(text))
 		return nil
 	}
-	if h.Type == link.FrameBody || h.Type == link.FrameEnd || h.Type == link.FrameAborted || h.Type == link.FrameSent {
+	if !h.Type.Begins() {
 		return fmt.Errorf("frame %s came before a head", h.Type)
 	}
 	var rest int
@@ -127,7 +130,7 @@ func (r *reader) begin(h link.FrameHeader) error {
 		if c.Length, err = parseLength(c.Body); err != nil {
 			return err
 		}
-		r.offer = &Offer{stream: r.stream, id: h.ID, sent: make(chan int64, 1)}
+		r.offer = newOffer(r.stream, h.ID)
 		c.Offer = r.offer
 		return r.beginStream(nil)
 	}
@@ -144,8 +147,10 @@ func (r *reader) beginStream(first []byte) error {
 		}
 	}
 	c.Stream = r.body
+	r.g.d.mu.Lock()
 	r.call, r.streaming = r.g.d.detach(c), true
-	c.ready <- struct{}{}
+	r.g.d.mu.Unlock()
+	c.answer(nil)
 	return nil
 }
 
@@ -165,9 +170,8 @@ func parseLength(b []byte) (int64, error) {
 func (r *reader) deliver(err error) {
 	c := r.call
 	r.call = nil
-	r.g.d.finished(r.g, c)
-	c.err = err
-	c.ready <- struct{}{}
+	r.g.d.finished(c)
+	c.answer(err)
 }
 
 // continued reads the frames after a head.
@@ -204,7 +208,7 @@ func (r *reader) continued(h link.FrameHeader) error {
 		if h.Type == link.FrameAborted {
 			err = ErrAborted
 		}
-		r.g.d.finished(r.g, c)
+		r.g.d.finished(c)
 		body.CloseWrite(err)
 		return nil
 	}

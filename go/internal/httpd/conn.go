@@ -251,6 +251,19 @@ func (c *Conn) RemoteHost() string { return c.remoteAddr }
 // RemotePort is the client's port.
 func (c *Conn) RemotePort() string { return c.remotePort }
 
+// Client is the socket for looking whether the client is still there, nil if
+// there never was one. It is not lent to anybody that way.
+func (c *Conn) Client() syscall.Conn {
+	if _, ok := c.raw.conn.(nowhere); ok {
+		return nil
+	}
+	return (*watched)(c)
+}
+
+type watched Conn
+
+func (w *watched) SyscallConn() (syscall.RawConn, error) { return w.raw.conn, nil }
+
 // SyscallConn gives access to the socket, for handing it to a worker. Another
 // process may keep it then (the worker, a child that the app forks meanwhile):
 // Close does not wait for that.

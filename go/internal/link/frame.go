@@ -68,6 +68,15 @@ func (t FrameType) String() string {
 	return fmt.Sprintf("unknown(%d)", uint8(t))
 }
 
+// Begins reports whether a response can begin with such a frame.
+func (t FrameType) Begins() bool {
+	switch t {
+	case FrameBody, FrameEnd, FrameAborted, FrameSent:
+		return false
+	}
+	return true
+}
+
 const frameHeaderSize = 16
 
 // FrameHeader is the fixed part of a response frame.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +17,8 @@ const queueBuffer = 1 << 20
 // ErrQueueBusy says that the kernel's buffer has no room for the message now.
 var ErrQueueBusy = errors.New("request queue: no room in the socket buffer")
 
-// Queue is the engine's end of the queue that the idle workers of one
-// generation receive from.
+// Queue is the engine's end of a queue of requests: the one that the idle
+// workers of a generation receive from, or the direct one of a single worker.
 type Queue struct {
 	engine, workers *os.File
 	fd              int
@@ -46,6 +47,16 @@ func NewQueue() (*Queue, error) {
 // WorkersEnd is the end that preloaders hand to workers.
 func (q *Queue) WorkersEnd() *os.File { return q.workers }
 
+// DuplicateWorkersEnd is that end once more, for a single worker; the caller
+// closes it. Drain goes on working with the queue's own.
+func (q *Queue) DuplicateWorkersEnd() (*os.File, error) {
+	fd, err := unix.FcntlInt(q.workers.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("request queue: duplicating the workers' end: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "direct queue"), nil
+}
+
 // Send puts one message in the queue; body, if not nil, travels with it.
 // It never waits: ErrQueueBusy when the buffer is full.
 func (q *Queue) Send(message []byte, body *os.File) error {
@@ -67,10 +78,10 @@ func (q *Queue) Send(message []byte, body *os.File) error {
 // returns their request ids.
 func (q *Queue) Drain() []uint64 {
 	var ids []uint64
-	buf := make([]byte, MaxMessage)
+	var buf [requestHeaderSize]byte // the rest of a message is cut off by the kernel, and not needed
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
-		n, oobn, _, _, err := unix.Recvmsg(int(q.workers.Fd()), buf, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		n, oobn, _, _, err := unix.Recvmsg(int(q.workers.Fd()), buf[:], oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
 			continue
 		}
@@ -82,8 +93,8 @@ func (q *Queue) Drain() []uint64 {
 				closeAll(fds)
 			}
 		}
-		if p, err := ParseRequest(buf[:n]); err == nil {
-			ids = append(ids, p.ID)
+		if n == len(buf) {
+			ids = append(ids, binary.LittleEndian.Uint64(buf[8:]))
 		}
 	}
 }

@@ -86,6 +86,9 @@ func (r *Request) SetID(id uint64) { binary.LittleEndian.PutUint64(r.buf[8:], id
 // SetReceivedAt says when the request was complete (ns, CLOCK_MONOTONIC).
 func (r *Request) SetReceivedAt(ns int64) { binary.LittleEndian.PutUint64(r.buf[24:], uint64(ns)) }
 
+// ReceivedAt is what SetReceivedAt has said, 0 if it has not been called.
+func (r *Request) ReceivedAt() int64 { return int64(binary.LittleEndian.Uint64(r.buf[24:])) }
+
 // Len is the length of the message in bytes, without a body yet to be added.
 func (r *Request) Len() int { return len(r.buf) }
 

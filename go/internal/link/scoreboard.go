@@ -40,7 +40,11 @@ type slotRecord struct {
 	startedAt uint64
 	finished  uint64
 	sequence  uint64
-	_         [24]byte
+	// Of the request before: a worker begins the next one before the engine has
+	// read the end of its response.
+	previousID        uint64
+	previousStartedAt uint64
+	_                 [8]byte
 }
 
 // Scoreboard is the memory shared by the engine and the workers of one
@@ -100,6 +104,23 @@ func (s *Scoreboard) Slot(i int) SlotStatus {
 	}
 }
 
+// StartedAt is when slot i took the request id (ns on CLOCK_MONOTONIC); 0 if
+// that is too long ago to tell, which is two requests. It is for statistics.
+func (s *Scoreboard) StartedAt(i int, id uint64) int64 {
+	r := &s.records[i]
+	startedAt := atomic.LoadUint64(&r.startedAt)
+	if atomic.LoadUint64(&r.requestID) == id {
+		return int64(startedAt)
+	}
+	if atomic.LoadUint64(&r.previousID) == id {
+		return int64(atomic.LoadUint64(&r.previousStartedAt))
+	}
+	return 0
+}
+
+// RequestID is the request that slot i works on, or has worked on last.
+func (s *Scoreboard) RequestID(i int) uint64 { return atomic.LoadUint64(&s.records[i].requestID) }
+
 // Vacate clears the record of a slot whose worker has gone, but for the
 // highest sequence number it has taken: the search for lost requests needs it.
 func (s *Scoreboard) Vacate(i int) {
@@ -124,6 +145,10 @@ func (s *Scoreboard) HighestSequence() uint64 {
 // Set writes a record as a worker does. Only stand-in workers use it.
 func (s *Scoreboard) Set(i int, st SlotStatus) {
 	r := &s.records[i]
+	if id := atomic.LoadUint64(&r.requestID); id != st.RequestID {
+		atomic.StoreUint64(&r.previousStartedAt, atomic.LoadUint64(&r.startedAt))
+		atomic.StoreUint64(&r.previousID, id)
+	}
 	atomic.StoreUint64(&r.requestID, st.RequestID)
 	atomic.StoreUint64(&r.startedAt, uint64(st.StartedAt))
 	atomic.StoreUint64(&r.sequence, st.Sequence)

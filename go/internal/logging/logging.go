@@ -41,7 +41,8 @@ func duplicate(file *os.File) (*os.File, error) {
 // New returns a logger that writes lines for people.
 func New(w io.Writer) *slog.Logger { return slog.New(&handler{w: w, mu: new(sync.Mutex)}) }
 
-// handler writes `[time pid level] message key=value …`.
+// handler writes `[time pid level] message key=value …`, and values of several
+// lines, such as backtraces, as a block below.
 type handler struct {
 	w     io.Writer
 	mu    *sync.Mutex
@@ -64,14 +65,23 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		b.WriteString(" " + strings.ToLower(r.Level.String()))
 	}
 	b.WriteString("] " + r.Message)
-	for _, a := range h.attrs {
-		appendAttr(&b, a)
-	}
-	r.Attrs(func(a slog.Attr) bool {
+	var block strings.Builder
+	add := func(a slog.Attr) bool {
+		if value := a.Value.String(); strings.Contains(value, "\n") {
+			for line := range strings.Lines(value) {
+				block.WriteString("    " + strings.TrimRight(line, "\r\n") + "\n")
+			}
+			return true
+		}
 		appendAttr(&b, a)
 		return true
-	})
+	}
+	for _, a := range h.attrs {
+		add(a)
+	}
+	r.Attrs(add)
 	b.WriteByte('\n')
+	b.WriteString(block.String())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, err := io.WriteString(h.w, b.String())
@@ -80,7 +90,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 
 func appendAttr(b *strings.Builder, a slog.Attr) {
 	value := a.Value.String()
-	if value == "" || strings.ContainsAny(value, " \"=\n") {
+	if value == "" || strings.ContainsAny(value, " \"=") {
 		value = strconv.Quote(value)
 	}
 	b.WriteString(" " + a.Key + "=" + value)

@@ -1,49 +1,58 @@
 package pool
 
-import "time"
-
 // Policy is how large the pool may get (Passenger's max_pool_size and
-// min_instances).
+// min_instances), and how much larger while processes are being replaced.
 type Policy struct {
 	Max int
 	Min int
+	// Surge is how many processes beyond Max there may be while others wait to
+	// be replaced: with none, replacing one would cost capacity.
+	Surge int
 }
 
-// View is what the policy looks at: the workers of one generation.
+// View is what the policy looks at.
 type View struct {
-	Ready    int
+	Target int // how many workers there should be, see Scaler
+	Ready  int // take requests, and are to stay
+	// Away are those that are to stay and take no requests just now.
+	Away     int
 	Starting int
-	// Floor is how many workers the generation should have at least, beyond
-	// Min: as many as the one it replaces has.
-	Floor int
-	// Short says that requests wait although every worker is busy.
-	Short bool
+	// Retiring take requests until another one has taken their place.
+	Retiring int
 }
 
-// ToStart is how many workers to start now. Demand starts one at a time: the
-// next one follows if there is still a need when the first is ready.
-func (p Policy) ToStart(v View) int {
-	have := v.Ready + v.Starting
-	want := min(max(p.Min, v.Floor, 1), p.Max)
-	if have < want {
-		return want - have
-	}
-	if v.Short && v.Starting == 0 && have < p.Max {
-		return 1
-	}
-	return 0
+// Step is what to do next.
+type Step struct {
+	Start int // workers to start
+	Leave int // retiring workers that may leave now
 }
 
-// Backoff is the distance between attempts that keep failing.
-type Backoff struct {
-	First, Longest time.Duration
+// Next says what brings the pool nearer to its target. Retiring workers leave
+// only when as many others as are wanted take requests: capacity never falls
+// below what it was, or below the target if that has become smaller. They are
+// replaced Surge at a time; what is missing is started at once.
+func (p Policy) Next(v View) Step {
+	target := min(max(v.Target, p.Min, 0), p.Max)
+	staying := v.Ready + v.Away + v.Starting
+	missing := max(target-staying-v.Retiring, 0)
+	successors := max(min(target-staying-missing, p.Surge-v.Starting), 0)
+	room := p.Max - staying - v.Retiring
+	if v.Retiring > 0 {
+		room += p.Surge
+	}
+	return Step{
+		Start: max(min(missing+successors, room), 0),
+		Leave: max(min(v.Ready+v.Retiring-target, v.Retiring), 0),
+	}
 }
 
-// After is how long to wait after the given number of failures in a row.
-func (b Backoff) After(failures int) time.Duration {
-	d := b.First
-	for i := 1; i < failures && d < b.Longest; i++ {
-		d *= 2
+// First is how many workers a generation begins with that is to take over
+// from another: at once all that there should be, or as many as one step of a
+// rolling restart replaces.
+func (p Policy) First(target int, rolling bool) int {
+	target = min(max(target, p.Min, 1), p.Max)
+	if rolling {
+		return min(target, p.Surge)
 	}
-	return min(d, b.Longest)
+	return target
 }

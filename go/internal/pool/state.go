@@ -8,10 +8,11 @@ import "fmt"
 // WorkerState is where an application process is in its life.
 type WorkerState uint8
 
-// The states of a worker, in the order of its life.
+// The states of a worker, in the order of its life; it may be away several times.
 const (
 	WorkerStarting WorkerState = iota // spawned, has not said ready
 	WorkerReady                       // takes requests
+	WorkerAway                        // does out-of-band work, and comes back
 	WorkerLeaving                     // finishes what it has begun
 	WorkerGone                        // has ended
 )
@@ -22,6 +23,8 @@ func (s WorkerState) String() string {
 		return "starting"
 	case WorkerReady:
 		return "ready"
+	case WorkerAway:
+		return "away"
 	case WorkerLeaving:
 		return "leaving"
 	case WorkerGone:
@@ -32,7 +35,8 @@ func (s WorkerState) String() string {
 
 var workerMoves = map[WorkerState][]WorkerState{
 	WorkerStarting: {WorkerReady, WorkerLeaving, WorkerGone},
-	WorkerReady:    {WorkerLeaving, WorkerGone},
+	WorkerReady:    {WorkerAway, WorkerLeaving, WorkerGone},
+	WorkerAway:     {WorkerReady, WorkerLeaving, WorkerGone},
 	WorkerLeaving:  {WorkerGone},
 	WorkerGone:     {},
 }
@@ -44,6 +48,7 @@ type GenerationState uint8
 const (
 	GenerationBooting  GenerationState = iota // the preloader loads the app, or no worker is ready yet
 	GenerationServing                         // takes new requests
+	GenerationRetiring                        // takes new requests until the next one has enough workers
 	GenerationDraining                        // finishes what it has begun
 	GenerationClosed                          // all its processes have ended
 )
@@ -54,6 +59,8 @@ func (s GenerationState) String() string {
 		return "booting"
 	case GenerationServing:
 		return "serving"
+	case GenerationRetiring:
+		return "retiring"
 	case GenerationDraining:
 		return "draining"
 	case GenerationClosed:
@@ -64,7 +71,8 @@ func (s GenerationState) String() string {
 
 var generationMoves = map[GenerationState][]GenerationState{
 	GenerationBooting:  {GenerationServing, GenerationDraining},
-	GenerationServing:  {GenerationDraining},
+	GenerationServing:  {GenerationRetiring, GenerationDraining},
+	GenerationRetiring: {GenerationDraining, GenerationServing}, // the latter if its successor has failed
 	GenerationDraining: {GenerationClosed},
 	GenerationClosed:   {},
 }

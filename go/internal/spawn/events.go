@@ -8,7 +8,8 @@ import "passenger/go/internal/dispatch"
 // Event is something that a child process has said or done.
 type Event interface{ event() }
 
-// Loaded: the preloader has loaded the app and can fork workers.
+// Loaded: the preloader has loaded the app and can fork workers, or, with
+// direct spawning, become one.
 type Loaded struct {
 	Preloader *Preloader
 	App       AppFacts
@@ -58,8 +59,32 @@ type WorkerBootFailed struct {
 	Err    *dispatch.BootError
 }
 
-// WorkerGone: a worker has ended.
-type WorkerGone struct{ Worker int }
+// WorkerGone: a worker has ended. Status says how, "" if its preloader reaps it.
+type WorkerGone struct {
+	Worker int
+	Status string
+}
+
+// OutOfBandWanted: the app has work that is to be done between requests.
+type OutOfBandWanted struct{ Worker int }
+
+// OutOfBandDone: that work is done, the worker takes requests again.
+type OutOfBandDone struct{ Worker int }
+
+// Backtrace answers Worker.AskBacktrace.
+type Backtrace struct {
+	Worker      int
+	Token, Text string
+}
+
+// Promoted: a worker has forked a preloader from itself, and leaves.
+type Promoted struct{ Worker, PID int }
+
+// PromoteFailed: it could not, and leaves.
+type PromoteFailed struct {
+	Worker  int
+	Message string
+}
 
 func (Loaded) event()           {}
 func (BootFailed) event()       {}
@@ -70,3 +95,8 @@ func (PreloaderGone) event()    {}
 func (WorkerReady) event()      {}
 func (WorkerBootFailed) event() {}
 func (WorkerGone) event()       {}
+func (OutOfBandWanted) event()  {}
+func (OutOfBandDone) event()    {}
+func (Backtrace) event()        {}
+func (Promoted) event()         {}
+func (PromoteFailed) event()    {}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"passenger/go/internal/dispatch"
@@ -17,6 +18,8 @@ type AppFacts struct {
 	PageCacheDirs   []string // absolute, at most maxPageCacheDirs
 	AssetsPrefix    string   // of URL paths: "/assets"; "/" for none
 	RelativeURLRoot string   // of URL paths: "/blog"; "" for the root
+	Concurrency     int      // requests at once in a process (advertised_concurrency_level); 0: not said
+	Threads         []string // that the app has started while it was loaded, by name
 }
 
 // maxPageCacheDirs bounds what is looked up for a request. The preloader sends
@@ -30,6 +33,16 @@ func appFacts(m link.Message) (AppFacts, error) {
 		PublicPath:      m.Get("public_path"),
 		AssetsPrefix:    m.Get("assets_prefix"),
 		RelativeURLRoot: m.Get("relative_url_root"),
+	}
+	if level := m.Get("concurrency"); level != "" {
+		n, err := strconv.Atoi(level)
+		if err != nil || n < 1 {
+			return AppFacts{}, fmt.Errorf("concurrency is %q, not a number of requests", level)
+		}
+		facts.Concurrency = n
+	}
+	if threads := m.Get("threads"); threads != "" {
+		facts.Threads = strings.Split(threads, "\n")
 	}
 	if dirs := m.Get("page_cache_dirs"); dirs != "" {
 		facts.PageCacheDirs = strings.Split(dirs, "\n")
@@ -60,7 +73,7 @@ func appFacts(m link.Message) (AppFacts, error) {
 func (p *Preloader) loaded(m link.Message) Event {
 	facts, err := appFacts(m)
 	if err != nil {
-		p.process.Kill()
+		p.kill()
 		return BootFailed{Preloader: p, Err: &dispatch.BootError{
 			Class:   "ProtocolError",
 			Message: fmt.Sprintf("control message loaded: %v; the engine and the preloader come from different installations of passenger", err),

@@ -1,7 +1,6 @@
 package spawn
 
 import (
-	"os"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -44,6 +43,8 @@ var impossibleFacts = map[string]map[string]string{
 	"has an empty line":                        {"page_cache_dirs": "/srv/pages\n"},
 	"has 9 directories, at most 8 are allowed": {"page_cache_dirs": strings.TrimSuffix(strings.Repeat("/x\n", 9), "\n")},
 	"\"assets\" does not begin with a slash":   {"assets_prefix": "assets"},
+	"concurrency is \"none\"":                  {"concurrency": "none"},
+	"concurrency is \"0\"":                     {"concurrency": "0"},
 	"\"http://a\" does not begin with a slash": {"relative_url_root": "http://a"},
 }
 
@@ -60,7 +61,12 @@ func TestAPreloaderThatBreaksTheProtocolIsEndedAndReported(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &Preloader{process: cmd.Process}
+	held, err := openProcess(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.release()
+	p := &Preloader{process: held}
 	event, ok := p.event(link.Message{Verb: "loaded", Fields: map[string]string{"public_path": "public"}}).(BootFailed)
 	if !ok || event.Preloader != p || !strings.Contains(event.Err.Message, `control message loaded: "public" is no absolute path`) {
 		t.Errorf("event %+v", event)
@@ -71,11 +77,7 @@ func TestAPreloaderThatBreaksTheProtocolIsEndedAndReported(t *testing.T) {
 }
 
 func TestALoadedAppIsReportedWithItsFacts(t *testing.T) {
-	process, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Preloader{process: process}
+	p := &Preloader{}
 	event, ok := p.event(link.Message{Verb: "loaded", Fields: map[string]string{"root": "/app"}}).(Loaded)
 	if !ok || event.Preloader != p || event.App.Root != "/app" {
 		t.Errorf("event %+v", event)

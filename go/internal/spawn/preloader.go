@@ -24,6 +24,7 @@ type App struct {
 	StartupFile    string // config.ru
 	Environment    string // RAILS_ENV
 	Threads        int    // per worker
+	Direct         bool   // spawn_method direct: each worker loads the app itself
 	ServerSoftware string
 	LogToStdout    bool
 	XAccelMapping  string   // as in the header X-Accel-Mapping: DIR/=/prefix/, several joined by commas
@@ -31,18 +32,20 @@ type App struct {
 	Output         *os.File // standard output and error of the app
 }
 
-// Preloader is a process that has the app loaded and forks workers from it.
+// Preloader is a process that has the app loaded and forks workers from it or,
+// with direct spawning, becomes one.
 type Preloader struct {
 	Generation int
 
-	pid     int
 	control *link.Control
 	report  func(Event)
-	process *os.Process
+	process *process
+	direct  bool
 	done    chan struct{}
 
 	mu     sync.Mutex
 	closed bool
+	worker int // that it has become, with direct spawning; 0: none
 }
 
 // exitPatience is how long a preloader may take to end after its control
@@ -69,7 +72,9 @@ func Start(app App, g *dispatch.Generation, report func(Event)) (*Preloader, err
 		control.Close()
 		return nil, fmt.Errorf("starting the preloader: %w", err)
 	}
-	return begin(app, g, control, cmd.Process, report)
+	pid := cmd.Process.Pid
+	cmd.Process.Release() // it is held, and reaped, by its pidfd
+	return begin(app, g, control, pid, report)
 }
 
 // Adopt takes over a preloader that was forked from an app which is already
@@ -91,22 +96,31 @@ func Adopt(app App, g *dispatch.Generation, control *os.File, pid int, report fu
 	if err != nil {
 		return nil, err
 	}
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("preloader %d: %w", pid, err)
-	}
-	return begin(app, g, c, process, report)
+	return begin(app, g, c, pid, report)
 }
 
-func begin(app App, g *dispatch.Generation, control *link.Control, process *os.Process, report func(Event)) (*Preloader, error) {
-	p := &Preloader{Generation: g.Number(), pid: process.Pid, control: control, report: report, process: process, done: make(chan struct{})}
+// AdoptPromoted takes over a preloader that a worker has forked from itself
+// (see Worker.Promote).
+func AdoptPromoted(app App, g *dispatch.Generation, control *link.Control, pid int, report func(Event)) (*Preloader, error) {
+	return begin(app, g, control, pid, report)
+}
+
+func begin(app App, g *dispatch.Generation, control *link.Control, pid int, report func(Event)) (*Preloader, error) {
+	process, err := openProcess(pid)
+	if err != nil {
+		control.Close()
+		return nil, fmt.Errorf("preloader %d: %w", pid, err)
+	}
+	p := &Preloader{Generation: g.Number(), control: control, report: report, process: process, direct: app.Direct, done: make(chan struct{})}
 	go p.listen()
-	logToStdout := "0"
+	logToStdout, method := "0", "smart"
 	if app.LogToStdout {
 		logToStdout = "1"
 	}
-	err := control.Send(link.Message{
+	if app.Direct {
+		method = "direct"
+	}
+	err = control.Send(link.Message{
 		Verb: "hello",
 		Fields: map[string]string{
 			"version":         strconv.Itoa(link.ProtocolVersion),
@@ -115,6 +129,7 @@ func begin(app App, g *dispatch.Generation, control *link.Control, process *os.P
 			"startup_file":    app.StartupFile,
 			"environment":     app.Environment,
 			"threads":         strconv.Itoa(app.Threads),
+			"spawn_method":    method,
 			"capacity":        strconv.Itoa(g.Board().Slots()),
 			"server_software": app.ServerSoftware,
 			"log_to_stdout":   logToStdout,
@@ -124,22 +139,23 @@ func begin(app App, g *dispatch.Generation, control *link.Control, process *os.P
 	})
 	if err != nil {
 		p.Kill()
-		return nil, fmt.Errorf("preloader %d: %w", p.pid, err)
+		return nil, fmt.Errorf("preloader %d: %w", pid, err)
 	}
 	return p, nil
 }
 
 // PID is the process id of the preloader.
-func (p *Preloader) PID() int { return p.pid }
+func (p *Preloader) PID() int { return p.process.pid }
 
-// listen turns messages into events until the preloader has ended.
+// listen turns messages into events until the preloader has ended, or has
+// become a worker.
 func (p *Preloader) listen() {
 	defer close(p.done)
 	for {
 		m, err := p.control.Receive()
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
-				p.process.Kill()
+				p.kill()
 			}
 			break
 		}
@@ -149,13 +165,23 @@ func (p *Preloader) listen() {
 		}
 	}
 	p.Close()
-	killer := time.AfterFunc(exitPatience, func() { p.process.Kill() })
-	status := "ended"
-	if state, err := p.process.Wait(); err == nil {
-		status = state.String()
+	defer p.process.release()
+	if p.becameWorker() {
+		return // that is watched, and reaped, as a worker
 	}
-	killer.Stop()
+	killer := time.AfterFunc(exitPatience, p.kill)
+	defer killer.Stop()
+	status, err := p.process.wait()
+	if err != nil || status == "" {
+		status = "ended" // its parent is another process, which knows more
+	}
 	p.report(PreloaderGone{Preloader: p, Status: status})
+}
+
+func (p *Preloader) becameWorker() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.worker != 0
 }
 
 func (p *Preloader) event(m link.Message) Event {
@@ -167,6 +193,11 @@ func (p *Preloader) event(m link.Message) Event {
 	case "boot_error":
 		return BootFailed{Preloader: p, Err: bootError(m)}
 	case "spawned":
+		if p.direct {
+			p.mu.Lock()
+			p.worker = worker
+			p.mu.Unlock()
+		}
 		return Spawned{Preloader: p, Worker: worker, PID: pid}
 	case "spawn_error":
 		return SpawnFailed{Preloader: p, Worker: worker, Message: m.Get("message")}
@@ -183,9 +214,12 @@ func bootError(m link.Message) *dispatch.BootError {
 	}
 }
 
-// Spawn asks for a worker on the given seat. peers are the workers' ends of
-// its slot streams; they are closed.
+// Spawn asks for a worker on the given seat. peers are the worker's ends of its
+// slot streams, and of its own queue if the seat has one; they are closed.
 func (p *Preloader) Spawn(worker int, seat *dispatch.Seat, peers []*os.File) (*Worker, error) {
+	if own := seat.DirectPeer(); own != nil {
+		peers = append(peers, own)
+	}
 	defer func() {
 		for _, f := range peers {
 			f.Close()
@@ -196,20 +230,26 @@ func (p *Preloader) Spawn(worker int, seat *dispatch.Seat, peers []*os.File) (*W
 		return nil, err
 	}
 	defer peer.Close()
-	slots := make([]string, len(seat.Slots()))
-	for i, s := range seat.Slots() {
-		slots[i] = strconv.Itoa(s)
+	fields := map[string]string{
+		"worker": strconv.Itoa(worker), "slots": joinNumbers(seat.Slots()), "id": strconv.FormatUint(uint64(seat.ID()), 10),
 	}
-	err = p.control.Send(link.Message{
-		Verb:   "spawn",
-		Fields: map[string]string{"worker": strconv.Itoa(worker), "slots": strings.Join(slots, ",")},
-		Files:  append([]*os.File{peer}, peers...),
-	})
+	if seat.DirectPeer() != nil {
+		fields["direct_queue"] = "1"
+	}
+	err = p.control.Send(link.Message{Verb: "spawn", Fields: fields, Files: append([]*os.File{peer}, peers...)})
 	if err != nil {
 		control.Close()
 		return nil, err
 	}
 	return newWorker(worker, control, p.report), nil
+}
+
+func joinNumbers(numbers []int) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(texts, ",")
 }
 
 // Close ends the conversation: the preloader leaves, its workers stay.
@@ -224,9 +264,12 @@ func (p *Preloader) Close() {
 
 // Kill ends the preloader at once.
 func (p *Preloader) Kill() {
-	p.process.Kill()
+	p.kill()
 	p.Close()
 }
+
+// kill does nothing to a process that has ended, which is all that can go wrong.
+func (p *Preloader) kill() { _ = p.process.kill() }
 
 // Wait returns when the preloader has ended and been reaped.
 func (p *Preloader) Wait() { <-p.done }

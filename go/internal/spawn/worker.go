@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,18 +12,18 @@ import (
 	"passenger/go/internal/link"
 )
 
-// Worker is an application process. It is a child of its preloader, not of
-// the engine, so its end is seen through a pidfd and its control socket.
+// Worker is an application process. It is a child of its preloader, or of the
+// engine; its end is seen through a pidfd and its control socket.
 type Worker struct {
 	Number int
 
 	control *link.Control
 	report  func(Event)
 
-	mu    sync.Mutex
-	pid   int
-	pidfd *os.File
-	gone  bool
+	mu      sync.Mutex
+	process *process // nil while it is not known, and after its end
+	pid     int
+	gone    bool
 }
 
 func newWorker(number int, control *link.Control, report func(Event)) *Worker {
@@ -41,14 +40,31 @@ func (w *Worker) listen() {
 			return
 		}
 		m.Close()
-		pid, _ := strconv.Atoi(m.Get("pid"))
-		switch m.Verb {
-		case "ready":
-			w.report(WorkerReady{Worker: w.Number, PID: pid})
-		case "boot_error":
-			w.report(WorkerBootFailed{Worker: w.Number, Err: bootError(m)})
+		if e := w.event(m); e != nil {
+			w.report(e)
 		}
 	}
+}
+
+func (w *Worker) event(m link.Message) Event {
+	pid, _ := strconv.Atoi(m.Get("pid"))
+	switch m.Verb {
+	case "ready":
+		return WorkerReady{Worker: w.Number, PID: pid}
+	case "boot_error":
+		return WorkerBootFailed{Worker: w.Number, Err: bootError(m)}
+	case "oob_wanted":
+		return OutOfBandWanted{Worker: w.Number}
+	case "oob_done":
+		return OutOfBandDone{Worker: w.Number}
+	case "backtrace":
+		return Backtrace{Worker: w.Number, Token: m.Get("token"), Text: m.Get("text")}
+	case "promoted":
+		return Promoted{Worker: w.Number, PID: pid}
+	case "promote_error":
+		return PromoteFailed{Worker: w.Number, Message: m.Get("message")}
+	}
+	return nil
 }
 
 // hangUpPatience is how long a process may outlive its control socket. The
@@ -59,44 +75,32 @@ const hangUpPatience = 2 * time.Second
 // hungUp waits for the end of a process that has closed its control socket.
 func (w *Worker) hungUp() {
 	w.mu.Lock()
-	watched := w.pidfd != nil
+	watched := w.process != nil
 	w.mu.Unlock()
 	if watched {
 		time.Sleep(hangUpPatience)
 		w.Kill()
 		return
 	}
-	w.end()
+	w.end("")
 }
 
 // Watch begins to watch the process. If it has ended already, that is reported.
 func (w *Worker) Watch(pid int) error {
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	process, err := openProcess(pid)
 	if err == unix.ESRCH {
-		w.end()
+		w.end("")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	file := os.NewFile(uintptr(fd), "pidfd")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return err
-	}
 	w.mu.Lock()
-	w.pid, w.pidfd = pid, file
+	w.pid, w.process = pid, process
 	w.mu.Unlock()
 	go func() {
-		// A pidfd becomes readable when its process has ended.
-		err := raw.Read(func(fd uintptr) bool {
-			polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(polled, 0)
-			return n > 0 || (err != nil && err != unix.EINTR)
-		})
-		if err == nil {
-			w.end()
+		if status, err := process.wait(); err == nil {
+			w.end(status)
 		}
 	}()
 	return nil
@@ -109,44 +113,60 @@ func (w *Worker) PID() int {
 	return w.pid
 }
 
-func (w *Worker) end() {
+// end reports the end of the process, once; status is "" if somebody else has reaped it.
+func (w *Worker) end(status string) {
 	w.mu.Lock()
 	first := !w.gone
 	w.gone = true
-	if w.pidfd != nil {
-		w.pidfd.Close()
-		w.pidfd = nil
+	if w.process != nil {
+		w.process.release()
+		w.process = nil
 	}
 	w.mu.Unlock()
 	w.control.Close()
 	if first {
-		w.report(WorkerGone{Worker: w.Number})
+		w.report(WorkerGone{Worker: w.Number, Status: status})
 	}
 }
 
 // Stop asks the worker to finish what it has begun and to leave.
-func (w *Worker) Stop() error { return w.control.Send(link.Message{Verb: "stop"}) }
+func (w *Worker) Stop() error { return w.tell("stop", nil) }
+
+// WorkOutOfBand has the worker do its out-of-band work (Passenger's :oob_work),
+// for which it takes no requests; OutOfBandDone tells the end.
+func (w *Worker) WorkOutOfBand() error { return w.tell("oob_work", nil) }
+
+// AskBacktrace has the worker tell where the threads of these slots are, in a
+// Backtrace event with the token. No slots: all threads.
+func (w *Worker) AskBacktrace(token string, slots []int) error {
+	return w.tell("backtrace", map[string]string{"token": token, "slots": joinNumbers(slots)})
+}
+
+// Promote has the worker finish what it has begun, fork a preloader from itself
+// and leave. The preloader's control socket is returned; Promoted tells its process.
+func (w *Worker) Promote() (*link.Control, error) {
+	control, peer, err := link.NewControlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer peer.Close()
+	if err := w.tell("promote", nil, peer); err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	return control, nil
+}
+
+func (w *Worker) tell(verb string, fields map[string]string, files ...*os.File) error {
+	return w.control.Send(link.Message{Verb: verb, Fields: fields, Files: files})
+}
 
 // Kill ends the process at once. It never hits another process that has got
 // the same id since.
 func (w *Worker) Kill() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pidfd == nil {
+	if w.process == nil {
 		return nil
 	}
-	raw, err := w.pidfd.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var killErr error
-	if err := raw.Control(func(fd uintptr) {
-		killErr = unix.PidfdSendSignal(int(fd), syscall.SIGKILL, nil, 0)
-	}); err != nil {
-		return err
-	}
-	if errors.Is(killErr, unix.ESRCH) {
-		return nil
-	}
-	return killErr
+	return w.process.kill()
 }

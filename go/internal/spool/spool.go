@@ -20,7 +20,8 @@ type Limits struct {
 	Dir string
 }
 
-// ErrReaderGone is what Write returns once the reader has closed the spool.
+// ErrReaderGone is what Write returns once the reader has closed the spool, or
+// somebody has ended it in the writer's stead.
 var ErrReaderGone = errors.New("spool: the reader has gone")
 
 // Spool is a FIFO of bytes between one writer and one reader.
@@ -55,7 +56,7 @@ func (s *Spool) Write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	written := 0
 	for len(p) > 0 {
-		if s.reader {
+		if s.reader || s.closed {
 			return written, ErrReaderGone
 		}
 		n := s.place(p)
@@ -110,7 +111,7 @@ func (s *Spool) writeFile(p []byte) (int, error) {
 }
 
 // CloseWrite ends the spool: the reader gets what is left, then err, or
-// io.EOF if err is nil.
+// io.EOF if err is nil. The first end counts. A write that waits returns.
 func (s *Spool) CloseWrite(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

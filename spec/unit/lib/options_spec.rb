@@ -19,7 +19,7 @@ RSpec.describe PhusionPassenger::Options do
 
   it "gives every option a type that can be read and, if it takes a value, a word for the value" do
     table.each do |option|
-      raw = { integer: "1", seconds: "1", megabytes: "1", bytes: "1", boolean: "true" }.fetch(option.type, "x")
+      raw = { integer: "1", seconds: "1", megabytes: "1", bytes: "1", boolean: "true" }.fetch(option.type) { option.words&.first || "x" }
       expect { option.parse(raw, place: "here", base: "/base") }.not_to raise_error
       expect(option.metavar).to be_nil.or match(/\A[A-Z]+\z/)
       expect(option.metavar.nil?).to eq(option.boolean?)
@@ -30,7 +30,9 @@ RSpec.describe PhusionPassenger::Options do
     expected = {
       address: "0.0.0.0", port: 3000, max_pool_size: 6, min_instances: 1, thread_count: 1, start_timeout: 90,
       max_request_queue_size: 100, max_preloader_idle_time: 300, shutdown_timeout: 30,
-      page_caching: true
+      page_caching: true, spawn_method: "smart", pool_idle_time: 300, max_requests: 0, memory_limit: 0, max_request_time: 0,
+      force_max_concurrent_requests_per_process: -1, rolling_restarts: false, sticky_sessions: false,
+      sticky_sessions_cookie_name: "_passenger_route"
     }
     expect(table.to_h { |option| [option.name, option.default] }).to include(expected)
   end
@@ -100,7 +102,10 @@ RSpec.describe PhusionPassenger::Options do
       "a level that does not exist" => [:gzip_level, "10", "--it must be a whole number from 1 to 9, not 10"],
       "a word for a number" => [:port, "http", "--it must be a whole number from 1 to 65535, not \"http\""],
       "a number that is too large" => [:port, "70000", "--it must be a whole number from 1 to 65535, not 70000"],
-      "a number that is too small" => [:max_pool_size, "0", "--it must be a whole number from 1 to 1024, not 0"],
+      "a number that is too small" => [:min_instances, "-1", "--it must be a whole number from 0 to 1024, not -1"],
+      "a size of the pool that is no number" => [:max_pool_size, "some", "--it must be auto or a whole number from 1 to 1024, not \"some\""],
+      "a size of the pool that is too small" => [:max_pool_size, "0", "--it must be auto or a whole number from 1 to 1024, not 0"],
+      "a word that is none of the permitted ones" => [:spawn_method, "fork", "--it must be smart or direct, not \"fork\""],
       "a word for seconds" => [:start_timeout, "1m", "--it must be a whole number of seconds from 1 to 1000000, not \"1m\""],
       "a strange truth" => [:friendly_error_pages, "maybe",
                             "--it must be true or false (or yes, no, on, off, 1, 0), not \"maybe\""],

@@ -130,6 +130,35 @@ RSpec.describe PhusionPassenger::Settings do
       .to raise_error(PhusionPassenger::OptionError, "min-instances (3) can't be larger than max-pool-size (2)")
   end
 
+  it "lets the machine decide how many processes to have" do
+    expect(settings(layer({ max_pool_size: "auto", min_instances: 3 })).to_engine).to include(max_pool_size: "auto", min_instances: 3)
+  end
+
+  describe "the concurrency model" do
+    it "follows the number of threads" do
+      expect(settings[:concurrency_model]).to eq("process")
+      expect(settings(layer({ thread_count: 2 }))[:concurrency_model]).to eq("thread")
+    end
+
+    it "has one thread when it is process, whatever a weaker source says" do
+      expect(settings(layer({ thread_count: 5 }), layer({ concurrency_model: "process" }))[:thread_count]).to eq(1)
+    end
+
+    it "can't be process with several threads" do
+      expect { settings(layer({ concurrency_model: "process", thread_count: 5 })) }
+        .to raise_error(PhusionPassenger::OptionError, /concurrency-model process has one thread; .* thread-count 5/)
+    end
+  end
+
+  {
+    "limits that contradict each other" => [{ memory_limit: 300, hard_memory_limit: 200 }, /memory-limit \(300\) .* hard-memory-limit \(200\)/],
+    "reforking what is not forked" => [{ refork_after: 100, spawn_method: "direct" }, /refork-after .* spawn-method direct/]
+  }.each do |sentence, (values, message)|
+    it "refuses #{sentence}" do
+      expect { settings(layer(values)) }.to raise_error(PhusionPassenger::OptionError, message)
+    end
+  end
+
   it "treats standard output as no log file" do
     expect(settings(layer({ log_file: "/dev/stdout" }))[:log_file]).to be_nil
   end
@@ -140,7 +169,10 @@ RSpec.describe PhusionPassenger::Settings do
         :address, :port, :environment, :startup_file, :max_pool_size, :min_instances, :thread_count, :start_timeout,
         :shutdown_timeout, :max_request_queue_size, :max_preloader_idle_time, :friendly_error_pages, :static_files_dir,
         :static_symlink_dirs, :static_cache_size, :asset_patterns, :page_caching, :compression, :gzip_level, :brotli_level,
-        :compression_min_size, :turbocaching, :turbocache_size, :sendfile_dirs, :instance_registry_dir, :restart_dir, :app_root
+        :compression_min_size, :turbocaching, :turbocache_size, :sendfile_dirs, :instance_registry_dir, :restart_dir, :app_root,
+        :spawn_method, :pool_idle_time, :force_max_concurrent_requests_per_process, :max_requests, :memory_limit, :hard_memory_limit,
+        :memory_measure, :max_request_time, :max_request_queue_time, :rolling_restarts, :rolling_restart_size,
+        :resist_deployment_errors, :refork_after, :sticky_sessions, :sticky_sessions_cookie_name, :sticky_sessions_cookie_attributes
       )
     end
 

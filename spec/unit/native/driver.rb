@@ -49,21 +49,26 @@ class SlotDriver
     "HTTP_X_SENDFILE_TYPE" => "X-Sendfile", "sendfile.type" => ""
   }.freeze
 
-  attr_reader :slots, :queue
+  attr_reader :slots, :queue, :direct
 
-  def initialize(slots: 1, template: TEMPLATE)
+  # direct: whether the worker has a queue of its own, too; alone: whether the slots wait like those of different workers
+  def initialize(slots: 1, template: TEMPLATE, direct: false, alone: false)
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
+    if direct
+      own, @direct_end = Native.socketpair(:seqpacket)
+      @direct = UNIXSocket.for_fd(own)
+    end
     @board = anonymous_file
     @board.truncate(64 * slots)
     board = Native::Scoreboard.new(@board.fileno)
-    turn = Native::Turn.new if slots > 1
+    turn = Native::Turn.new if slots > 1 && !alone
     prepared = Native.env_template(template)
     @streams = []
     @slots = Array.new(slots) do |index|
       engine, worker = Native.socketpair(:stream)
       @streams << UNIXSocket.for_fd(engine)
-      Native::Slot.new(@queue_end, worker, board, index, prepared, turn)
+      Native::Slot.new(@queue_end, worker, board, index, prepared, turn, @direct_end)
     end
     @sequence = 0
   end
@@ -77,6 +82,10 @@ class SlotDriver
     @streams.each { |stream| stream.close unless stream.closed? }
     @slots.each(&:close)
     Native.close_fd(@queue_end)
+    if @direct
+      @direct.close unless @direct.closed?
+      Native.close_fd(@direct_end)
+    end
     @board.close
   end
 
@@ -84,19 +93,19 @@ class SlotDriver
     @queue.close
   end
 
-  # Puts a request into the queue and returns its id.
-  def request(environment = {}, body: "", flags: 0, file: nil, body_length: nil)
+  # Puts a request into the queue, or the worker's own one, and returns its id.
+  def request(environment = {}, body: "", flags: 0, file: nil, body_length: nil, to: @queue)
     @sequence += 1
     id = (@sequence << 24) | 1
     flags |= 1 if file
     message = encode(REQUEST.merge(environment), id, flags, body_length || (file ? file.size : body.bytesize)) + body.b
-    put(message, file ? [file] : [])
+    put(message, file ? [file] : [], to)
     id
   end
 
-  def put(message, files = [])
+  def put(message, files = [], queue = @queue)
     rights = Socket::AncillaryData.unix_rights(*files.map(&:to_io)) unless files.empty?
-    @queue.sendmsg(message, 0, nil, *rights)
+    queue.sendmsg(message, 0, nil, *rights)
   end
 
   # The env of a request that is put and received at once.
@@ -133,7 +142,8 @@ class SlotDriver
 
   # The scoreboard's record as a Hash.
   def record(index = 0)
-    %i[state pid request_id started_at finished sequence].zip(@board.pread(40, 64 * index).unpack("VVQ<Q<Q<Q<")).to_h
+    %i[state pid request_id started_at finished sequence previous_id previous_started_at]
+      .zip(@board.pread(56, 64 * index).unpack("VVQ<6")).to_h
   end
 
   private

@@ -158,6 +158,15 @@ RSpec.describe "Receiving requests" do
       expect(driver.record).to include(state: 1, request_id: id, sequence: 1, finished: 1)
     end
 
+    it "keeps when the request before was taken" do
+      first = driver.request
+      slot.receive
+      started_at = driver.record[:started_at]
+      driver.request
+      slot.receive
+      expect(driver.record).to include(previous_id: first, previous_started_at: started_at)
+    end
+
     it "is written even for a message that can't be understood" do
       driver.put([9, 1, 0, 0, 0, 77 << 24, 0, 0].pack("CCCCVQ<Q<Q<"))
       expect { slot.receive }.to raise_error(PhusionPassenger::Native::ProtocolError)
@@ -165,7 +174,7 @@ RSpec.describe "Receiving requests" do
     end
 
     it "refuses a slot that is not on it" do
-      expect { PhusionPassenger::Native::Slot.new(0, 0, PhusionPassenger::Native::Scoreboard.new(board.fileno), 1, {}, nil) }
+      expect { PhusionPassenger::Native::Slot.new(0, 0, PhusionPassenger::Native::Scoreboard.new(board.fileno), 1, {}, nil, nil) }
         .to raise_error(PhusionPassenger::Native::ProtocolError, /slot 1/)
     end
 
