@@ -307,6 +307,7 @@ module PhusionPassenger
     def become_preloader
       Signals.reset
       ExitHandlers.leave_out_workers_own
+      @slots.each(&:close)
       @board.forget
       Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
       Loader.new(Control.new(@promotion), @app, facts: @facts)

@@ -28,6 +28,16 @@ RSpec.describe "Application processes" do
       3.times { |number| expect(@engine.heard(@engine.worker_control(number + 1)).first).to eq("ready") }
     end
 
+    it "may go on with a queue of its own" do
+      engine(app('"#{env["PATH_INFO"]} #{$$}"')).start
+      @engine.heard
+      2.times { |index| @engine.worker(index + 1, direct: true) }
+      @engine.request("/mine", worker: 2)
+      expect(@engine.answer.last).to end_with("/mine #{@engine.worker_pid(2)}")
+      @engine.request("/mine", worker: 1)
+      expect(@engine.answer.last).to end_with("/mine #{@engine.worker_pid(1)}")
+    end
+
     it "tells by signal how a worker ended, and forks another" do
       serving(app("$$"))
       Process.kill("KILL", @engine.worker_pid)
