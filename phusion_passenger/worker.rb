@@ -48,11 +48,18 @@ module PhusionPassenger
     rescue SystemExit
       raise
     rescue Exception => e # rubocop:disable Lint/RescueException
-      PhusionPassenger.call_event(:unhandled_exception_before_exit, e)
+      announce(e)
       raise
     end
 
     private
+
+    # For error trackers: the process ends because of this.
+    def announce(error)
+      PhusionPassenger.call_event(:unhandled_exception_before_exit, error)
+    rescue Exception => e # rubocop:disable Lint/RescueException
+      Log.exception("an event handler for :unhandled_exception_before_exit failed", e)
+    end
 
     def prepare
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
@@ -77,6 +84,7 @@ module PhusionPassenger
       exit!(1) # the engine died meanwhile
     rescue Exception => e # rubocop:disable Lint/RescueException
       report_boot_error(e)
+      announce(e) unless e.is_a?(SystemExit)
       exit(1)
     end
 
@@ -179,6 +187,7 @@ module PhusionPassenger
         @stopping ? nil : start_thread(slot)
       when Exception
         Log.exception("a request handler thread has ended; the worker leaves", outcome)
+        announce(outcome)
         @status = 1
         slot.close
         stop_slots

@@ -137,6 +137,18 @@ RSpec.describe "Receiving requests" do
     end
   end
 
+  it "hears in time that it is to stop, and wakes for that by itself, however often it is tried" do
+    300.times do
+      one = SlotDriver.new
+      thread = Thread.new { one.slot.receive }
+      Thread.pass if rand < 0.5
+      one.slot.stop(thread)
+      expect(thread.join(5)).to be(thread), "a thread waits on although it was stopped"
+    ensure
+      one.finish
+    end
+  end
+
   describe "the scoreboard" do
     it "shows an idle slot before the first request" do
       slot
