@@ -22,9 +22,9 @@ module PhusionPassenger
 
     # app: LoadedApp; forked: whether the process was forked off a preloader
     def to_worker(app, forked:)
-      own_queue = @direct_queue ? { direct_queue: @direct_queue } : {}
       Worker.new(app.rack_app, app.settings, control: Control.new(@control), queue: app.queue, scoreboard: app.scoreboard,
-                                             streams: @streams, slots: @slots, place: @place, facts: app.facts, forked: forked, **own_queue)
+                                             streams: @streams, slots: @slots, place: @place, facts: app.facts, forked: forked,
+                                             direct_queue: @direct_queue)
     end
 
     # The descriptors are another process' now.

@@ -49,11 +49,18 @@ module PhusionPassenger
     rescue SystemExit
       raise
     rescue Exception => e # rubocop:disable Lint/RescueException
-      PhusionPassenger.call_event(:unhandled_exception_before_exit, e)
+      announce(e)
       raise
     end
 
     private
+
+    # For error trackers: the process ends because of this.
+    def announce(error)
+      PhusionPassenger.call_event(:unhandled_exception_before_exit, error)
+    rescue Exception => e # rubocop:disable Lint/RescueException
+      Log.exception("an event handler for :unhandled_exception_before_exit failed", e)
+    end
 
     def prepare
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
@@ -61,7 +68,6 @@ module PhusionPassenger
       Process.setproctitle("Passenger RubyApp: #{@settings.app_root} (#{@settings.environment})")
       return unless @forked
 
-      srand
       ForkSafety.after_fork
     end
 
@@ -78,6 +84,7 @@ module PhusionPassenger
       exit!(1) # the engine died meanwhile
     rescue Exception => e # rubocop:disable Lint/RescueException
       report_boot_error(e)
+      announce(e) unless e.is_a?(SystemExit)
       exit(1)
     end
 
@@ -180,6 +187,7 @@ module PhusionPassenger
         @stopping ? nil : start_thread(slot)
       when Exception
         Log.exception("a request handler thread has ended; the worker leaves", outcome)
+        announce(outcome)
         @status = 1
         slot.close
         stop_slots
@@ -308,6 +316,7 @@ module PhusionPassenger
     def become_preloader
       Signals.reset
       ExitHandlers.leave_out_workers_own
+      @slots.each(&:close)
       @board.forget
       Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
       Loader.new(Control.new(@promotion), @app, facts: @facts)

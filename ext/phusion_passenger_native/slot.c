@@ -324,9 +324,9 @@ static VALUE accept_request(struct pn_slot *slot)
 }
 
 /* receive -> env of the next request, or nil: the queue has ended or stop was
- * called; or false: the slot is paused. Once a message has been taken off the queue nothing comes between it
- * and the return of its env: pending interrupts (Thread#raise, Thread#kill)
- * are taken before the wait, never after it. */
+ * called; or false: the slot is paused. Once a message has been taken off the
+ * queue nothing comes between it and the return of its env: pending interrupts
+ * (Thread#raise, Thread#kill) are taken before the wait, never after it. */
 static VALUE slot_receive(VALUE self)
 {
     struct pn_slot *slot = pn_slot_get(self);

@@ -70,13 +70,21 @@ class StandInEngine
   end
 
   # Has a worker forked and waits until it is ready; returns its number.
-  def worker(number = @workers.size + 1, wait: true)
+  # direct: it gets a queue of its own, too
+  def worker(number = @workers.size + 1, wait: true, direct: false)
     engine, theirs = Native.socketpair(:seqpacket)
     streams = Array.new(@threads) { Native.socketpair(:stream) }
     first = @workers.size * @threads
     worker = { control: Control.new(engine), streams: streams.map { |ours, _| UNIXSocket.for_fd(ours) } }
     fds = [theirs, *streams.map(&:last)]
-    @control.post("spawn", { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(","), "place" => @workers.size }, fds)
+    fields = { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(","), "place" => @workers.size }
+    if direct
+      ours, direct_queue = Native.socketpair(:seqpacket)
+      worker[:direct] = UNIXSocket.for_fd(ours)
+      fields.update("direct_queue" => "1", "id" => "4711")
+      fds << direct_queue
+    end
+    @control.post("spawn", fields, fds)
     fds.each { |fd| Native.close_fd(fd) }
     @workers[number] = worker
     return number unless wait
@@ -97,13 +105,15 @@ class StandInEngine
   def worker_pid(number = 1) = @workers[number][:pid]
   def worker_control(number = 1) = @workers[number][:control]
 
-  def request(path, environment = {})
+  # For the worker of that number alone, or for any.
+  def request(path, environment = {}, worker: nil)
     @sequence += 1
     fields = SlotDriver::REQUEST.merge("PATH_INFO" => path, **environment).map do |name, value|
       key = SlotDriver::KEYS.index(name)
       (key ? [key + 1].pack("C") : [0, name.bytesize].pack("Cv") + name) + [value.bytesize].pack("V") + value.b
     end.join
-    @queue.sendmsg([1, 1, 0, 0, fields.bytesize, @sequence << 24, 0, 0].pack("CCCCVQ<Q<Q<") + fields)
+    queue = worker ? @workers[worker].fetch(:direct) : @queue
+    queue.sendmsg([1, 1, 0, 0, fields.bytesize, @sequence << 24, 0, 0].pack("CCCCVQ<Q<Q<") + fields)
   end
 
   # The next frame of any worker as [type, payload], or nil when a worker has closed its stream.
@@ -151,6 +161,7 @@ class StandInEngine
     @queue.close unless @queue.closed?
     @workers.each_value do |worker|
       worker[:control].close unless @dead
+      worker[:direct].close if worker[:direct] && !@dead
       worker[:streams].each { |stream| stream.close unless stream.closed? }
     end
     Native.close_fd(@queue_end) unless @dead
