@@ -16,7 +16,7 @@ const (
 	patience = 20 * time.Millisecond
 	// sweepInterval is the distance of looks at all that waits.
 	sweepInterval = 20 * time.Millisecond
-	// sweepSize is how many of a line are looked at each time, at a fifth of a
+	// sweepSize is how many of a line are looked at each time, at half a
 	// microsecond each; long lines take several rounds. Each request is looked at
 	// once more when it is about to be sent.
 	sweepSize = 1024
@@ -136,7 +136,7 @@ func (d *Dispatcher) look(suspects []suspect) {
 			fd := int32(-1) // poll passes over it
 			if client := batch[i].client; client != nil {
 				var err error
-				if fd, err = descriptor(client); err != nil {
+				if fd, err = d.sweepProbe.descriptor(client); err != nil {
 					batch[i].gone, fd = true, -1
 				}
 			}
@@ -149,16 +149,6 @@ func (d *Dispatcher) look(suspects []suspect) {
 			batch[i].gone = batch[i].gone || d.polled[i].Revents&hungUp != 0
 		}
 	}
-}
-
-func descriptor(client syscall.Conn) (int32, error) {
-	raw, err := client.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var number int32
-	err = raw.Control(func(fd uintptr) { number = int32(fd) })
-	return number, err
 }
 
 // poll looks without waiting; false: the kernel has not looked.
@@ -215,10 +205,11 @@ func (d *Dispatcher) anyWaits() bool {
 	return false
 }
 
-// probe looks at one client without allocating.
+// probe looks at one client at a time, without allocating.
 type probe struct {
 	fds  [1]unix.PollFd
 	look func(fd uintptr)
+	note func(fd uintptr)
 }
 
 func newProbe() *probe {
@@ -229,7 +220,17 @@ func newProbe() *probe {
 			p.fds[0].Revents = 0
 		}
 	}
+	p.note = func(fd uintptr) { p.fds[0].Fd = int32(fd) }
 	return p
+}
+
+// descriptor is the number of the client's socket.
+func (p *probe) descriptor(client syscall.Conn) (int32, error) {
+	raw, err := client.SyscallConn()
+	if err == nil {
+		err = raw.Control(p.note)
+	}
+	return p.fds[0].Fd, err
 }
 
 func (p *probe) gone(client syscall.Conn) bool {

@@ -47,7 +47,8 @@ func (w *Worker) Run() {
 		if !own {
 			sequence = id >> 24
 		}
-		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotWorking, PID: 1, RequestID: id, StartedAt: link.Now(), Sequence: sequence, Finished: finished})
+		startedAt := link.Now()
+		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotWorking, PID: 1, RequestID: id, StartedAt: startedAt, Sequence: sequence, Finished: finished})
 		frames := w.Answer(w.buf[:n], id)
 		if frames == nil {
 			return // died without an answer
@@ -70,7 +71,7 @@ func (w *Worker) Run() {
 			frames = frames[n:]
 		}
 		finished++
-		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotIdle, PID: 1, RequestID: id, Sequence: sequence, Finished: finished})
+		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotIdle, PID: 1, RequestID: id, StartedAt: startedAt, Sequence: sequence, Finished: finished})
 	}
 }
 
