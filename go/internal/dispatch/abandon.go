@@ -58,16 +58,15 @@ func (d *Dispatcher) sweep() {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := link.Now()
-	d.dismiss(now)
+	d.dismiss()
 	clear(d.suspects)
 	d.suspects = d.suspects[:0]
 	// Requests wait without anybody having to answer first if the kernel had no
 	// room for one.
 	for _, s := range d.seats {
-		d.pumpTo(s, now)
+		d.pumpTo(s)
 	}
-	d.pump(now)
+	d.pump()
 	if d.anyWaits() {
 		d.sweeper.Reset(sweepInterval)
 	} else {
@@ -94,7 +93,7 @@ func (d *Dispatcher) collectFrom(l *line, now int64) {
 	for l.first != nil && d.overdue(now-l.first.submitted) {
 		c := l.first
 		d.leave(c)
-		d.spent(c, now)
+		d.spent(c)
 	}
 	c := l.next
 	if c == nil {
@@ -162,8 +161,9 @@ func poll(fds []unix.PollFd) bool {
 }
 
 // dismiss answers the suspects that are to be answered. Those in a queue are
-// taken out with all that lies there, and the others sent again. d.mu is held.
-func (d *Dispatcher) dismiss(now int64) {
+// taken out with all that lies there, and those that stay are sent again. d.mu is held.
+func (d *Dispatcher) dismiss() {
+	now := link.Now()
 	marked := false
 	for i := range d.suspects {
 		s := &d.suspects[i]
@@ -176,7 +176,7 @@ func (d *Dispatcher) dismiss(now int64) {
 			c.gone = s.gone
 			if s.gone || d.overdue(now-c.submitted) {
 				d.leave(c)
-				d.spent(c, now)
+				d.spent(c)
 			}
 		case c.state == callSent && (s.gone || d.overdue(now-c.submitted)):
 			if !marked {
@@ -185,11 +185,11 @@ func (d *Dispatcher) dismiss(now int64) {
 			}
 			if !c.taken {
 				c.gone = s.gone
-				d.takeBack(c.generation, c.seat) // marks the others that must be answered
+				d.takeBack(c.generation, c.seat) // with the other suspects there; requeue looks at each
 			}
 		}
 	}
-	d.requeue(now)
+	d.requeue()
 }
 
 // anyWaits reports whether any request has not been taken by a worker; d.mu is held.

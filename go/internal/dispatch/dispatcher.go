@@ -281,11 +281,10 @@ func (d *Dispatcher) finished(c *Call) {
 	s := c.seat
 	d.settle(c)
 	if d.waiting > 0 {
-		now := link.Now()
 		if s != nil {
-			d.pumpTo(s, now)
+			d.pumpTo(s)
 		}
-		d.pump(now)
+		d.pump()
 	}
 	d.mu.Unlock()
 }

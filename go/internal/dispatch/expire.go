@@ -67,11 +67,11 @@ func (s *Seat) Expire(id uint64, err error) bool {
 		d.mu.Unlock()
 		return true
 	}
-	body, offer := c.Stream, c.Offer
-	if c.ready != nil || body == nil {
+	if c.ready != nil {
 		d.mu.Unlock()
-		return false // the response is there, or coming at this moment
+		return false // the response is being read at this moment
 	}
+	body, offer := c.Stream, c.Offer
 	c.expired = true
 	d.mu.Unlock()
 	if offer != nil {

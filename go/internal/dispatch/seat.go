@@ -107,7 +107,7 @@ func (s *Seat) Ready() {
 		s.ready = true
 		s.g.slots += len(s.indexes)
 		s.g.left = slices.DeleteFunc(s.g.left, func(o *Seat) bool { return o == s })
-		d.pump(link.Now())
+		d.pump()
 	}
 }
 
@@ -127,9 +127,8 @@ func (s *Seat) Leaving() {
 		if s.g.slots == 0 {
 			d.takeBack(s.g, nil)
 		}
-		now := link.Now()
-		d.requeue(now)
-		d.pump(now)
+		d.requeue()
+		d.pump()
 	}
 }
 
@@ -165,7 +164,7 @@ func (s *Seat) Close() {
 		g.freeSlots = append(g.freeSlots, s.indexes...)
 		g.board.LeavePlace(s.place)
 		until := g.d.sequence
-		g.d.pump(link.Now())
+		g.d.pump()
 		g.d.mu.Unlock()
 		g.audit(until)
 	}()
