@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "hijack"
 require_relative "null_input"
 require_relative "request_handler"
 require_relative "signals"
@@ -24,6 +25,8 @@ module PhusionPassenger
       @mailbox = Thread::Queue.new
       @threads = {}
       @stopping = false
+      @queue_ended = false
+      @keep_hijacked = false
       @status = 0
     end
 
@@ -32,6 +35,7 @@ module PhusionPassenger
       prepare
       start
       serve
+      wait_for_hijacked
       stop
     rescue SystemExit
       raise
@@ -103,8 +107,7 @@ module PhusionPassenger
         "rack.multithread" => @streams.size > 1,
         "rack.multiprocess" => @settings.capacity > @streams.size,
         "rack.run_once" => false,
-        # Taking over the connection is not offered yet; Slot#respond refuses the response header rack.hijack.
-        "rack.hijack?" => false,
+        "rack.hijack?" => true, # rack.hijack itself is made for each request
         # For code of the application that asks how files are sent: the engine understands this response header.
         "HTTP_X_SENDFILE_TYPE" => "X-Sendfile",
         # Rack::Sendfile asks this entry first, and "" tells it to do nothing: a body that names a file (to_path) is opened
@@ -129,6 +132,23 @@ module PhusionPassenger
         when :time_is_up then break
         when :slot_ended then slot_ended(*details)
         end
+      end
+    end
+
+    # Connections that the application has taken over keep the process if the engine says so. When the end of the queue
+    # has come first, the engine's word is still to come.
+    def wait_for_hijacked
+      return if Hijack.open_connections.zero? || !(@keep_hijacked || @queue_ended) || @threads.any?
+
+      waiting = false
+      loop do
+        if @keep_hijacked && !waiting
+          waiting = true
+          Hijack.when_all_closed { @mailbox << :hijacked_closed }
+        end
+        event, = *@mailbox.pop
+        break if %i[hijacked_closed engine_gone time_is_up].include?(event)
+        break if event == :stop && !@keep_hijacked
       end
     end
 
@@ -161,6 +181,7 @@ module PhusionPassenger
         slot.close
         stop_slots
       else
+        @queue_ended = true unless @stopping
         stop_slots
       end
     end
@@ -169,6 +190,7 @@ module PhusionPassenger
       Thread.new do
         Thread.current.name = "passenger control"
         while (message = @control.receive)
+          @keep_hijacked = true if message.fields["keep_hijacked"] == "1"
           @mailbox << :stop if message.verb == "stop"
         end
         @mailbox << :engine_gone

@@ -27,6 +27,7 @@ import (
 	"passenger/go/internal/spawn"
 	"passenger/go/internal/spool"
 	"passenger/go/internal/static"
+	"passenger/go/internal/tunnel"
 )
 
 // Engine is one running server.
@@ -42,6 +43,7 @@ type Engine struct {
 	files      *static.Files
 	cache      *respcache.Cache // nil: responses are not kept
 	calls      sync.Pool
+	tunnels    tunnel.Set
 	notify     *notifier
 	admin      administration
 
@@ -271,6 +273,7 @@ func (e *Engine) drain() {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown)
 	}
 	e.supervisor.stop(ctx)
+	e.tunnels.Close(ctx)
 	if e.cache != nil {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown) // requests of the cache's own, for which no client waits
 		e.cache.Close()
