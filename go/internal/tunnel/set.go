@@ -57,7 +57,12 @@ func (s *Set) Close(ctx context.Context) {
 		s.empty = make(chan struct{})
 	}
 	empty := s.empty
-	s.each((*tunnel).abort)
+	s.each(func(t *tunnel) {
+		t.abort()
+		if t.lingering {
+			_ = t.ends.Client.SetReadDeadline(time.Now().Add(lingerAtClose))
+		}
+	})
 	s.mu.Unlock()
 	select {
 	case <-empty:
@@ -117,6 +122,7 @@ const lingerAtClose = 100 * time.Millisecond
 func (s *Set) lingers(t *tunnel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t.lingering = true
 	patience := linger
 	if s.closing {
 		patience = lingerAtClose

@@ -40,6 +40,8 @@ type tunnel struct {
 	client side
 	app    side
 	open   atomic.Int32 // directions
+	// lingering: only the client may still send. Guarded by set.mu.
+	lingering bool
 }
 
 // Open joins the ends and returns at once.
