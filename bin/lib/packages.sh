@@ -4,8 +4,8 @@
 build_packages="ca-certificates git gcc libc6-dev make ruby ruby-dev ruby-bundler rake ruby-rspec"
 # To run the example application.
 app_packages="ruby-rails ruby-sqlite3 ruby-sprockets-rails ruby-actionpack-page-caching"
-# Programs that the specs use: a browser, other servers to compare with, ps and curl.
-test_packages="procps curl puma chromium nginx"
+# Programs and libraries that the specs use: a browser, other servers to compare with, ps and curl, WebSockets.
+test_packages="procps curl puma chromium nginx ruby-websocket-driver"
 # Peers and tools of the benchmarks. (Debian's `passenger` is the original.)
 bench_packages="wrk passenger puma nginx procps"
 
