@@ -190,8 +190,10 @@ module PhusionPassenger
       Thread.new do
         Thread.current.name = "passenger control"
         while (message = @control.receive)
-          @keep_hijacked = true if message.fields["keep_hijacked"] == "1"
-          @mailbox << :stop if message.verb == "stop"
+          next unless message.verb == "stop"
+
+          @keep_hijacked = message.fields["keep_hijacked"] == "1"
+          @mailbox << :stop
         end
         @mailbox << :engine_gone
       rescue SystemCallError, Native::ProtocolError => e
