@@ -190,6 +190,25 @@ func TestAnAppThatClosesAfterItsEndIsNoticed(t *testing.T) {
 	r.awaitCount(0)
 }
 
+func TestATunnelWhoseDirectionsHaveBothEndedIsClosed(t *testing.T) {
+	for name, order := range map[string][2]func(r *rig){
+		"app first":    {func(r *rig) { r.app.CloseWrite() }, func(r *rig) { r.client.CloseWrite() }},
+		"client first": {func(r *rig) { r.client.CloseWrite() }, func(r *rig) { r.app.CloseWrite() }},
+	} {
+		r := newRig(t, new(Set), nil)
+		order[0](r)
+		if name == "app first" {
+			r.expectEnd(r.client)
+		} else {
+			r.expectEnd(r.app)
+		}
+		order[1](r)
+		r.expectEnd(r.client)
+		r.expectEnd(r.app)
+		r.awaitCount(0)
+	}
+}
+
 func TestAClientThatVanishesEndsTheAppsSide(t *testing.T) {
 	r := newRig(t, new(Set), nil)
 	r.client.SetLinger(0)

@@ -46,10 +46,15 @@ RSpec.describe "A worker with hijacked connections" do
 
   # The worker has no thread left for requests, and lives.
   def expect_waiting
-    threads = -> { Dir.glob("/proc/#{engine.worker_pid}/task/*/comm").map { |file| File.read(file) } }
-    Timeout.timeout(10) { sleep(0.005) while threads.call.grep(/passenger slot/).any? }
-    expect(threads.call).not_to eq([])
+    Timeout.timeout(10) { sleep(0.005) while threads.grep(/passenger slot/).any? }
+    expect(threads).not_to eq([])
     3.times { expect_echo }
+  end
+
+  def threads
+    Dir.glob("/proc/#{engine.worker_pid}/task/*/comm").map { |file| File.read(file) }
+  rescue Errno::ENOENT, Errno::ESRCH
+    retry # one has ended while the list was read
   end
 
   def ended?(pid)
