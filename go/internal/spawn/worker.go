@@ -127,6 +127,12 @@ func (w *Worker) end() {
 // Stop asks the worker to finish what it has begun and to leave.
 func (w *Worker) Stop() error { return w.control.Send(link.Message{Verb: "stop"}) }
 
+// StopKeeping is Stop for a worker that is to stay while the app holds
+// connections that it has taken over.
+func (w *Worker) StopKeeping() error {
+	return w.control.Send(link.Message{Verb: "stop", Fields: map[string]string{"keep_hijacked": "1"}})
+}
+
 // Kill ends the process at once. It never hits another process that has got
 // the same id since.
 func (w *Worker) Kill() error {

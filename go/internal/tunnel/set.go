@@ -33,7 +33,8 @@ func (s *Set) CountOf(worker uint32) int {
 // CloseAll closes the tunnels of an application process that is to leave, but
 // for those that carry a response. It returns at once: the app reads the end of
 // its sockets now, the clients read it when they have got what is on its way, or
-// are cut off after a short time.
+// are cut off after a short time. It may be called again, for those that
+// requests under way have opened since.
 func (s *Set) CloseAll(worker uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
