@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "hijack"
 require_relative "null_input"
 require_relative "request_handler"
 require_relative "signals"
@@ -33,6 +34,8 @@ module PhusionPassenger
       @threads = {} # slot => Thread
       @pause = SlotPause.new
       @stopping = false
+      @queue_ended = false
+      @keep_hijacked = false
       @status = 0
     end
 
@@ -45,6 +48,7 @@ module PhusionPassenger
       successor = fork_preloader if @promotion
       return successor if successor
 
+      wait_for_hijacked
       stop
     rescue SystemExit
       raise
@@ -127,8 +131,7 @@ module PhusionPassenger
         "rack.multithread" => @streams.size > 1,
         "rack.multiprocess" => @settings.capacity > @streams.size,
         "rack.run_once" => false,
-        # Taking over the connection is not offered yet; Slot#respond refuses the response header rack.hijack.
-        "rack.hijack?" => false,
+        "rack.hijack?" => true, # rack.hijack itself is made for each request
         # For code of the application that asks how files are sent: the engine understands this response header.
         "HTTP_X_SENDFILE_TYPE" => "X-Sendfile",
         # Rack::Sendfile asks this entry first, and "" tells it to do nothing: a body that names a file (to_path) is opened
@@ -157,6 +160,23 @@ module PhusionPassenger
         when :oob_work then begin_oob_work
         when :promote then promote(*details)
         end
+      end
+    end
+
+    # Connections that the application has taken over keep the process if the engine says so. When the end of the queue
+    # has come first, the engine's word is still to come.
+    def wait_for_hijacked
+      return if Hijack.open_connections.zero? || !(@keep_hijacked || @queue_ended) || @threads.any?
+
+      waiting = false
+      loop do
+        if @keep_hijacked && !waiting
+          waiting = true
+          Hijack.when_all_closed { @mailbox << :hijacked_closed }
+        end
+        event, = *@mailbox.pop
+        break if %i[hijacked_closed engine_gone time_is_up].include?(event)
+        break if event == :stop && !@keep_hijacked
       end
     end
 
@@ -192,6 +212,7 @@ module PhusionPassenger
         slot.close
         stop_slots
       else
+        @queue_ended = true unless @stopping
         stop_slots
       end
     end
@@ -212,7 +233,9 @@ module PhusionPassenger
     # In the control thread; everything but a backtrace is a matter of the main thread.
     def obey(message)
       case message.verb
-      when "stop" then @mailbox << :stop
+      when "stop"
+        @keep_hijacked = message.fields["keep_hijacked"] == "1"
+        @mailbox << :stop
       when "oob_work" then @mailbox << :oob_work
       when "promote" then @mailbox << [:promote, *message.fds]
       when "backtrace" then post_backtraces(message)
@@ -318,6 +341,7 @@ module PhusionPassenger
       ExitHandlers.leave_out_workers_own
       @slots.each(&:close)
       @board.forget
+      Hijack.disown
       Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
       Loader.new(Control.new(@promotion), @app, facts: @facts)
     end

@@ -22,4 +22,5 @@ __attribute__((visibility("default"))) void Init_native(void)
     pn_init_turn();
     pn_init_slot();
     pn_init_response();
+    pn_init_hijack();
 }

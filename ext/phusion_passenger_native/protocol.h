@@ -28,7 +28,8 @@ enum pn_frame_type {
     PN_FRAME_OFFER = 6,
     PN_FRAME_SENT = 7,
     PN_FRAME_FAILED = 8,
-    PN_FRAME_ABORTED = 9
+    PN_FRAME_ABORTED = 9,
+    PN_FRAME_HIJACK = 10
 };
 
 /* Messages of the engine on the slot stream. */

@@ -16,6 +16,7 @@ static void slot_mark(void *p)
     struct pn_slot *slot = p;
     int i;
 
+    rb_gc_mark(slot->self); /* so that it is not moved */
     rb_gc_mark(slot->scoreboard);
     rb_gc_mark(slot->turn_object);
     rb_gc_mark(slot->template);
@@ -52,6 +53,7 @@ static VALUE slot_allocate(VALUE klass)
     VALUE self = TypedData_Make_Struct(klass, struct pn_slot, &slot_type, slot);
     int i;
 
+    slot->self = self;
     slot->queue_fd = slot->stream_fd = slot->body_fd = slot->direct_fd = slot->epoll_fd = -1;
     slot->scoreboard = slot->turn_object = slot->template = slot->input = Qnil;
     for (i = 0; i < PN_RECURRING_COUNT; i++) slot->recurring[i] = Qnil;
@@ -313,7 +315,7 @@ static VALUE accept_request(struct pn_slot *slot)
 
     if (slot->body_fd >= 0) rb_update_max_fd(slot->body_fd);
     slot->answer = PN_UNANSWERED;
-    slot->head_request = slot->client_gone = slot->oob_wanted = false;
+    slot->head_request = slot->client_gone = slot->hijacked = slot->oob_wanted = false;
     env = rb_protect(build_env, (VALUE)slot, &state);
     if (slot->body_fd >= 0) {
         close(slot->body_fd);

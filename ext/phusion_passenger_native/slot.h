@@ -67,8 +67,10 @@ struct pn_slot {
     enum pn_receipt receipt;
     int receive_error;
 
+    VALUE self;
     uint64_t request_id;
     bool head_request;
+    bool hijacked; /* the application has the connection of the current request */
     enum pn_answer answer;
     struct pn_buffer out;
 
@@ -84,6 +86,9 @@ struct pn_slot *pn_slot_get(VALUE self);
 
 /* Builds the Rack environment of the message in the slot's inbox. */
 VALUE pn_env_build(struct pn_slot *slot);
+
+/* hijack.c: what is called to take the connection of the slot's request over. */
+VALUE pn_hijack_new(struct pn_slot *slot, VALUE env);
 
 /* Defined by response.c on the class Slot. */
 extern VALUE pn_slot_class;

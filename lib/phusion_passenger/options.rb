@@ -78,6 +78,9 @@ module PhusionPassenger
                                         help: "Replace this many worker processes at a time; that many run beyond max-pool-size meanwhile"),
       Option.new(:resist_deployment_errors, type: :boolean, default: true,
                                             help: "Go on serving with the old processes when new code can't be started"),
+      Option.new(:abort_websockets_on_process_shutdown, type: :boolean, default: true,
+                                                        help: "Close WebSockets and other connections that the application has taken over " \
+                                                              "when their worker process is to leave, instead of waiting for their end"),
       Option.new(:refork_after, type: :integer, metavar: "REQUESTS", default: 0, range: 0..MANY,
                                 help: "Fork new worker processes from one that has served this many requests; 0 is never"),
       Option.new(:sticky_sessions, type: :boolean, default: false,

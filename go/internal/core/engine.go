@@ -27,6 +27,7 @@ import (
 	"passenger/go/internal/spawn"
 	"passenger/go/internal/spool"
 	"passenger/go/internal/static"
+	"passenger/go/internal/tunnel"
 )
 
 // Engine is one running server.
@@ -43,6 +44,7 @@ type Engine struct {
 	cache      *respcache.Cache // nil: responses are not kept
 	sticky     *sticky          // nil: any worker serves any client
 	calls      sync.Pool
+	tunnels    tunnel.Set
 	notify     *notifier
 	admin      administration
 
@@ -101,7 +103,7 @@ func Start(options config.Options) (*Engine, error) {
 		e.admin.purge = e.purge
 	}
 	e.sticky = newSticky(options)
-	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
+	e.supervisor = newSupervisor(options, e.dispatcher, &e.tunnels, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
 	if options.PreloaderFD < 0 || options.ReforkAfter > 0 {
 		if err := spawn.Adopting(); err != nil {
@@ -280,6 +282,7 @@ func (e *Engine) drain() {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown)
 	}
 	e.supervisor.stop(ctx)
+	e.tunnels.Close(ctx)
 	if e.cache != nil {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown) // requests of the cache's own, for which no client waits
 		e.cache.Close()

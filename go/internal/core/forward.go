@@ -3,7 +3,6 @@ package core
 import (
 	"bytes"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -179,8 +178,8 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 // the chain, which must not take this for what the app answers.
 func hangUp(x *httpd.Exchange) {
 	x.Ctx.SetStatusCode(http.StatusServiceUnavailable)
-	x.Ctx.HijackSetNoResponse(true)
-	x.Ctx.Hijack(func(net.Conn) {}) // it is closed when this returns
+	// Without a client, which is all that can be wrong, there is nothing to end.
+	_ = x.TakeOver(func(conn *httpd.Conn, _ []byte) { conn.Close() }, func() {})
 }
 
 // requestReference is the name of a request in logs and on error pages: the

@@ -12,6 +12,7 @@ import (
 	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 	"passenger/go/internal/spawn"
+	"passenger/go/internal/tunnel"
 )
 
 // supervisor owns the application processes. One goroutine (run) holds all of
@@ -21,6 +22,7 @@ type supervisor struct {
 	options    config.Options
 	app        spawn.App
 	dispatcher *dispatch.Dispatcher
+	tunnels    *tunnel.Set // connections that the app has taken over
 	log        *slog.Logger
 	notify     *notifier
 
@@ -112,7 +114,7 @@ type (
 	stopExpired   struct{}
 )
 
-func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, log *slog.Logger, notify *notifier) *supervisor {
+func newSupervisor(o config.Options, d *dispatch.Dispatcher, tunnels *tunnel.Set, output *os.File, log *slog.Logger, notify *notifier) *supervisor {
 	s := &supervisor{
 		options: o,
 		app: spawn.App{
@@ -124,6 +126,7 @@ func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, lo
 		brake:      pool.Brake{Backoff: workerBackoff, Free: freeDeaths, Lasting: lastingWorker},
 		limits:     pool.Limits{Requests: o.MaxRequests, Memory: o.MemoryLimit, HardMemory: o.HardMemoryLimit},
 		dispatcher: d,
+		tunnels:    tunnels,
 		log:        log,
 		notify:     notify,
 		events:     make(chan any, 256),
@@ -224,6 +227,7 @@ func (s *supervisor) run() {
 // tick does what no event tells.
 func (s *supervisor) tick(now time.Time) {
 	s.reapStrangers()
+	s.closeTunnels()
 	s.watchRequestTimes(now)
 	if s.stopping {
 		return

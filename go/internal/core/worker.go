@@ -155,6 +155,7 @@ func (s *supervisor) leave(w *worker) {
 		s.kill(w)
 		return
 	}
+	s.closeTunnels()
 	patience := s.options.ShutdownTimeout
 	if starting {
 		patience = s.options.StartTimeout // it hears of it when it has started
@@ -167,7 +168,23 @@ func (s *supervisor) tellToLeave(w *worker) error {
 	if w.retiring == pool.ReasonRefork && s.refork.wants(w) && !s.stopping {
 		return s.promote(w)
 	}
+	if !s.options.AbortWebsockets {
+		return w.process.StopKeeping()
+	}
 	return w.process.Stop()
+}
+
+// closeTunnels closes the connections that the app has taken over in workers
+// that are to leave; requests under way may open more until they have finished.
+func (s *supervisor) closeTunnels() {
+	if !s.options.AbortWebsockets {
+		return
+	}
+	for _, w := range s.workers {
+		if w.state == pool.WorkerLeaving {
+			s.tunnels.CloseAll(uint32(w.pid()))
+		}
+	}
 }
 
 func (s *supervisor) kill(w *worker) {

@@ -94,7 +94,7 @@ func (b *bench) worker(answer func(id uint64) []byte) (*Seat, *linktest.Worker, 
 		b.Fatal(err)
 	}
 	w := &linktest.Worker{Queue: b.g.Queue().WorkersEnd(), Direct: seat.DirectPeer(), Slot: peers[0], Board: b.g.Board(), Index: seat.Slots()[0],
-		Answer: func(_ []byte, id uint64) []byte { return answer(id) }}
+		Given: make(chan *os.File, 1), Answer: func(_ []byte, id uint64) []byte { return answer(id) }}
 	ended := make(chan struct{})
 	go func() {
 		w.Run()

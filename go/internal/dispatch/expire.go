@@ -72,6 +72,10 @@ func (s *Seat) Expire(id uint64, err error) bool {
 		return false // the response is being read at this moment
 	}
 	body, offer := c.Stream, c.Offer
+	if body == nil {
+		d.mu.Unlock()
+		return false // the app has taken the client's connection over
+	}
 	c.expired = true
 	d.mu.Unlock()
 	if offer != nil {
@@ -111,6 +115,8 @@ func (r *reader) swallow(h link.FrameHeader) error {
 			_ = r.offer.Decline()
 		}
 		r.abandon()
+	case h.Type == link.FrameHijack:
+		r.hijacked = true
 	default:
 		c := r.call
 		r.call = nil

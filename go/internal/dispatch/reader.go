@@ -29,10 +29,12 @@ func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 	}
 	if r.call != nil { // in the middle of a response
 		g.d.finished(r.call)
-		if r.streaming {
+		switch {
+		case r.hijacked:
+		case r.streaming:
 			r.endOffer()
 			r.body.CloseWrite(failure)
-		} else {
+		default:
 			r.call.answer(failure)
 		}
 		return
@@ -54,6 +56,7 @@ type reader struct {
 	streaming bool         // its head has been delivered, body is being filled
 	body      *spool.Spool // of the streaming call
 	offer     *Offer       // of the streaming call, until its outcome is known
+	hijacked  bool         // the app has taken the client's connection over and is still at work
 	abandoned bool         // the worker has been told that its client has gone
 	chunk     []byte
 }
@@ -64,9 +67,12 @@ func (r *reader) run() error {
 		if err != nil {
 			return err
 		}
-		if r.streaming {
+		switch {
+		case r.hijacked:
+			err = r.afterHijack(h)
+		case r.streaming:
 			err = r.continued(h)
-		} else {
+		default:
 			err = r.begin(h)
 		}
 		if err != nil {
@@ -103,6 +109,9 @@ func (r *reader) begin(h link.FrameHeader) error {
 	var err error
 	if c.Headers, rest, err = r.stream.ReadHead(c.Headers, h.Length); err != nil {
 		return err
+	}
+	if h.Type == link.FrameHijack {
+		return r.hijack(rest)
 	}
 	if c.Status < 100 || c.Status > 999 {
 		return fmt.Errorf("response has the status %d", c.Status)
@@ -230,7 +239,7 @@ var ErrAborted = errors.New("the application broke off its response")
 
 // drop reads over a frame of a response that nobody waits for.
 func (r *reader) drop(h link.FrameHeader) error {
-	if err := r.stream.Discard(h.Length); err != nil || h.Type != link.FrameFile {
+	if err := r.stream.Discard(h.Length); err != nil || h.Type != link.FrameFile && h.Type != link.FrameHijack {
 		return err
 	}
 	fd, err := r.stream.TakeFile()

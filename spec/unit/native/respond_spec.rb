@@ -158,9 +158,11 @@ RSpec.describe "Sending responses" do
       end
     end
 
-    it "that ask for a partial hijack are refused" do
+    it "that ask for a partial hijack are left to those who can do that" do
       driver.receive
-      expect { slot.respond(200, { "rack.hijack" => ->(_) {} }, []) }.to raise_error(invalid, /hijack/)
+      [200, 101].each { |status| expect(slot.respond(status, { "rack.hijack" => ->(_) {} }, [])).to be(false) }
+      expect(slot.answer).to eq(:pending)
+      expect { slot.respond(101, {}, []) }.to raise_error(invalid, /101/)
     end
 
     it "are refused when they are none" do

@@ -135,6 +135,22 @@ class StandInEngine
     end
   end
 
+  # The engine's end of a connection that the application takes over: the response to the request.
+  def hijacked(path)
+    request(path)
+    stream = @workers.values.flat_map { |worker| worker[:streams] }.first
+    header, _, _, control = Timeout.timeout(PATIENCE) { stream.recvmsg(16, scm_rights: true) }
+    _, type, _, length, = header.unpack("CCvVQ<")
+    stream.read(length)
+    raise "#{path}: a frame of type #{type} instead of a hijack" unless SlotDriver::TYPES.fetch(type) == :hijack
+
+    socket = control.unix_rights.first
+    type, = frame
+    raise "#{path}: #{type} instead of the end" unless type == :end
+
+    UNIXSocket.for_fd(socket.tap { |io| io.autoclose = false }.fileno)
+  end
+
   # The body of the response, which is a complete one.
   def get(path)
     request(path)

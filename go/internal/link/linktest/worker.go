@@ -26,6 +26,8 @@ type Worker struct {
 	Answer func(message []byte, id uint64) []byte
 	// File, if not nil, goes along with every answer.
 	File *os.File
+	// Given has files that go along with one answer each, and are closed then.
+	Given chan *os.File
 
 	buf [link.MaxMessage]byte
 }
@@ -53,12 +55,21 @@ func (w *Worker) Run() {
 		if frames == nil {
 			return // died without an answer
 		}
-		if w.File != nil {
+		file, given := w.File, false
+		select {
+		case file = <-w.Given:
+			given = true
+		default:
+		}
+		if file != nil {
 			// One byte takes it along; the rest of the frame follows.
-			if err := unix.Sendmsg(slot, frames[:1], unix.UnixRights(int(w.File.Fd())), nil, 0); err != nil {
+			if err := unix.Sendmsg(slot, frames[:1], unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
 				return
 			}
 			frames = frames[1:]
+		}
+		if given {
+			file.Close()
 		}
 		for len(frames) > 0 {
 			n, err := unix.Write(slot, frames)
