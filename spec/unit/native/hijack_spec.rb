@@ -18,7 +18,7 @@ RSpec.describe PhusionPassenger::Hijack do
     log = StringIO.new
     original = $stderr
     $stderr = log
-    handler = PhusionPassenger::RequestHandler.new(app, slot, ->(_reason) {})
+    handler = PhusionPassenger::RequestHandler.new(app, slot, leave: ->(_reason) {}, rest: ->(_slot) {}, oob_wanted: -> {})
     thread = Thread.new { handler.run }
     yield thread if block_given?
     thread.join(10) or raise "the handler is stuck: #{thread.backtrace.join("\n")}"
