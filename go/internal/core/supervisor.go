@@ -108,6 +108,7 @@ type (
 	startTimedOut struct{ worker int }
 	leaveTimedOut struct{ worker int }
 	slotBroken    struct{ worker int }
+	limitReached  struct{ worker int }
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
 	stopWanted    struct{ ctx context.Context }
@@ -151,6 +152,15 @@ func (s *supervisor) post(e any) {
 	select {
 	case s.events <- e:
 	case <-s.ended:
+	}
+}
+
+// hint delivers an event that is not needed: without it, what it is about is
+// found out at the next tick. It never waits.
+func (s *supervisor) hint(e any) {
+	select {
+	case s.events <- e:
+	default:
 	}
 }
 
@@ -317,6 +327,11 @@ func (s *supervisor) handle(event any) {
 	case slotBroken:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
+		}
+	case limitReached:
+		if w := s.workers[e.worker]; w != nil && !s.stopping {
+			s.judge(w)
+			s.balance()
 		}
 	case outOfBandTimedOut:
 		s.outOfBandTimedOut(e.worker)

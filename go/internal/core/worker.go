@@ -42,13 +42,7 @@ func (w *worker) pid() int {
 }
 
 // finished is how many requests it has finished.
-func (w *worker) finished() uint64 {
-	var n uint64
-	for _, slot := range w.seat.Slots() {
-		n += w.generation.Board().Slot(slot).Finished
-	}
-	return n
-}
+func (w *worker) finished() uint64 { return w.seat.Served() }
 
 // working is how many requests it works on.
 func (w *worker) working() int {
@@ -71,6 +65,7 @@ func (s *supervisor) startWorker(g *generation) bool {
 		s.brake.Failed(time.Now())
 		return false
 	}
+	seat.Alarm(uint64(s.limits.Requests), func() { s.hint(limitReached{number}) })
 	w := &worker{number: number, generation: g, seat: seat, peers: peers, started: time.Now()}
 	if s.directly(g) {
 		w.loader, err = spawn.Start(s.app, g.Generation, s.report)

@@ -120,7 +120,7 @@ func (r *reader) swallow(h link.FrameHeader) error {
 	default:
 		c := r.call
 		r.call = nil
-		r.g.d.finished(c)
+		r.finished(c)
 	}
 	return nil
 }

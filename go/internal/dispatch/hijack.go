@@ -43,6 +43,6 @@ func (r *reader) afterHijack(h link.FrameHeader) error {
 	}
 	c := r.call
 	r.call, r.hijacked = nil, false
-	r.g.d.finished(c)
+	r.finished(c)
 	return nil
 }

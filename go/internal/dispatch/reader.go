@@ -17,7 +17,7 @@ import (
 // read takes the response frames of one slot until the worker closes it.
 func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 	g := s.g
-	r := reader{g: g, worker: s.id, index: index, stream: stream}
+	r := reader{g: g, seat: s, index: index, stream: stream}
 	err := r.run()
 	stream.Close()
 	failure := error(ErrWorkerDied)
@@ -49,8 +49,8 @@ func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 // reader turns the frames of one slot into responses.
 type reader struct {
 	g         *Generation
-	worker    uint32 // its id
-	index     int    // of the slot
+	seat      *Seat
+	index     int // of the slot
 	stream    *link.SlotStream
 	call      *Call        // whose response is being read; nil between responses
 	streaming bool         // its head has been delivered, body is being filled
@@ -81,6 +81,12 @@ func (r *reader) run() error {
 	}
 }
 
+// finished: the worker is done with the call.
+func (r *reader) finished(c *Call) {
+	r.g.d.finished(c)
+	r.seat.countRequest()
+}
+
 // begin reads the first frame of a response.
 func (r *reader) begin(h link.FrameHeader) error {
 	g := r.g
@@ -93,7 +99,7 @@ func (r *reader) begin(h link.FrameHeader) error {
 	if c.expired {
 		return r.swallow(h)
 	}
-	c.Kind, c.Status, c.Worker = h.Type, h.Status, r.worker
+	c.Kind, c.Status, c.Worker = h.Type, h.Status, r.seat.id
 	if h.Type == link.FrameFailed {
 		text := make([]byte, h.Length)
 		if err := r.stream.ReadFull(text); err != nil {
@@ -179,7 +185,7 @@ func parseLength(b []byte) (int64, error) {
 func (r *reader) deliver(err error) {
 	c := r.call
 	r.call = nil
-	r.g.d.finished(c)
+	r.finished(c)
 	c.answer(err)
 }
 
@@ -217,7 +223,7 @@ func (r *reader) continued(h link.FrameHeader) error {
 		if h.Type == link.FrameAborted {
 			err = ErrAborted
 		}
-		r.g.d.finished(c)
+		r.finished(c)
 		body.CloseWrite(err)
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"passenger/go/internal/link"
@@ -17,6 +18,10 @@ type Seat struct {
 	place   int // among the workers on the scoreboard
 	streams []*link.SlotStream
 	readers sync.WaitGroup
+
+	served  atomic.Uint64 // requests that the worker is done with
+	alarmAt uint64
+	alarm   func()
 
 	direct *link.Queue // the worker's own; nil without sticky sessions, and when it has ended
 	peer   *os.File    // the worker's end of it
@@ -82,6 +87,19 @@ func (s *Seat) open() (peers []*os.File, err error) {
 		return peers, s.openDirect()
 	}
 	return peers, nil
+}
+
+// Alarm has a function called when the worker is done with that many requests.
+// It must be set before Ready; the function must not block.
+func (s *Seat) Alarm(requests uint64, alarm func()) { s.alarmAt, s.alarm = requests, alarm }
+
+// Served is how many requests the worker is done with, as its responses say.
+func (s *Seat) Served() uint64 { return s.served.Load() }
+
+func (s *Seat) countRequest() {
+	if s.served.Add(1) == s.alarmAt && s.alarm != nil {
+		s.alarm()
+	}
 }
 
 // ID names the worker for as long as it lives. It cannot be guessed from
