@@ -57,7 +57,12 @@ RSpec.describe "An application that is loaded" do
       expect(loaded(app("1"))).not_to include("concurrency")
     end
 
-    [0, -1, "many", 2.5].each do |level|
+    it "has none passed on if it says that any number will do" do
+      expect(loaded("PhusionPassenger.advertised_concurrency_level = 0\n#{app("1")}")).not_to include("concurrency")
+      expect(@engine.output).not_to include("ignored")
+    end
+
+    [-1, "many", 2.5].each do |level|
       it "is told that #{level.inspect} is none" do
         expect(loaded("PhusionPassenger.advertised_concurrency_level = #{level.inspect}\n#{app("1")}")).not_to include("concurrency")
         expect(@engine.output).to include("advertised_concurrency_level was set to #{level.inspect} and is ignored", "Integer of at least 1")
