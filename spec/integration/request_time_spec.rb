@@ -52,12 +52,13 @@ RSpec.describe "--max-request-time" do
   end
 
   it "lets the other threads of a process finish before it is killed" do
-    server = start_server(Harness::Apps.directory("limits"), max_pool_size: 1, thread_count: 2, max_request_time: 3)
+    limit = (2 * Harness::Deadline::FACTOR).ceil
+    server = start_server(Harness::Apps.directory("limits"), max_pool_size: 1, thread_count: 2, max_request_time: limit)
     victim = settled(1, server)["workers"].first["pid"]
     stuck = request("/stuck?how=sleep", server)
     # The other request comes much later, so that its own time is not over when that of the first one is.
     eventually("a request that has taken long") do
-      status(server)["workers"].first["current"].any? { |request| request["age_ms"] >= 2000 }
+      status(server)["workers"].first["current"].any? { |request| request["age_ms"] >= limit * 600 }
     end
     gate = new_gate
     other = hold(gate, server: server)
