@@ -63,23 +63,22 @@ RSpec.describe "workers that keep failing" do
     server.stop
   end
 
-  it "by ending after a request are replaced at once: they have served" do
-    ends_after_a_request = <<~RUBY
-      use(Class.new do
-        def initialize(app) = @app = app
-        def call(env) = @app.call(env).tap { Process.kill(:TERM, Process.pid) }
-      end)
-    RUBY
-    server = start_server(application(ends_after_a_request), max_pool_size: 1)
-    settled(1, server)
-    workers = Array.new(8) do
-      pid = server.get("/pid").body
-      eventually("another worker than #{pid}") { pids(server).then { |ready| ready.any? && !ready.include?(pid.to_i) } }
-      pid
+  it "of new code that is rolled out leave the old workers serving, without a lost request, until it is mended" do
+    server = start_server(application(""), max_pool_size: 3, min_instances: 3, rolling_restarts: true)
+    old = settled(3, server)["workers"].map { |worker| worker["pid"] }
+    outcomes = Harness::Load.during(server, "/version", connections: 4) do |load|
+      load.wait_for(50)
+      deploy("broken", server, code: ENDS_WHEN_READY)
+      touch_restart(server)
+      eventually("a crash loop in the status") { pool(server)["crash_loop"] }
+      load.wait_for(200)
+      expect(pids(server) & old).not_to be_empty
+      deploy("mended", server)
+      touch_restart(server)
+      settled(3, server)
+      load.wait_for(50)
     end
-    expect(workers.uniq.size).to eq(8)
-    expect(pool(server)).to include("crash_loop" => false, "failures" => 0)
-    expect(server.log).not_to include("keep failing")
+    expect(outcomes.map { |outcome| [outcome.kind, outcome.detail] }.tally.keys).to contain_exactly([200, "first"], [200, "mended"])
     server.stop
   end
 end
