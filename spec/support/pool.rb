@@ -8,13 +8,15 @@ module Harness
       Apps.directory("pool", files)
     end
 
-    # The pids of the workers when there are exactly so many that take requests, and no others.
+    # The pids of the workers when there are exactly so many that take requests, and no others. The server hears of the end
+    # of a process a moment after it.
     def ready_workers(count, server: self.server)
       last = nil
       Harness.eventually(-> { "pool of #{count} ready workers, there are #{last && last["workers"]}" }, within: 30) do
         last = admin(server).status
         workers = last["workers"]
-        workers.map { |worker| worker["pid"] } if workers.size == count && workers.all? { |worker| settled?(worker) }
+        ready = workers.select { |worker| settled?(worker) && ProcFS.alive?(worker["pid"]) }
+        workers.map { |worker| worker["pid"] } if [workers.size, ready.size] == [count, count]
       end
     end
 
