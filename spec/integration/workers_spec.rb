@@ -123,8 +123,8 @@ RSpec.describe "application processes on the admin socket" do
   describe "that are asked where they are" do
     # The line of the application in which a request waits.
     def place
-      line = File.readlines(File.join(Harness::Apps::SOURCE, "pool.ru")).index { |text| text.include?("the spec looks for this line") } + 1
-      "config.ru:#{line}:"
+      lines = File.readlines(File.join(Harness::Apps::SOURCE, "pool.ru"))
+      "config.ru:#{lines.index { |line| line.include?("the spec looks for this line") } + 1}:"
     end
 
     it "name file and line of a request that hangs" do

@@ -37,6 +37,8 @@ class PoolApp
     when "/hold" then text("held by #{Process.pid}")
     when "/stuck" then stuck_in_the_application(query.fetch("at"))
     when "/facts" then facts
+    when "/cookie" then cookie
+    when "/cached" then cached
     when "/oob" then out_of_band(query.fetch("body", "array"), query.fetch("header", "!~Request-OOB-Work"))
     when "/die" then Process.kill(:KILL, Process.pid) && sleep
     else text("#{env["REQUEST_METHOD"]} #{env["PATH_INFO"]}")
@@ -53,6 +55,17 @@ class PoolApp
     threads = Thread.list.map { |thread| thread.name.to_s }
     text(JSON.generate(pid: Process.pid, ppid: Process.ppid, loading: LOADING, loaded_by: LOADED_BY, version: VERSION,
                        memory: MEMORY, threads: threads, collections: GC.count))
+  end
+
+  def cookie
+    status, headers, body = text(JSON.generate(pid: Process.pid))
+    [status, headers.merge("set-cookie" => "visitor=somebody; path=/"), body]
+  end
+
+  # Never the same twice, but anybody may keep it.
+  def cached
+    status, headers, body = text(JSON.generate(pid: Process.pid, answer: SecureRandom.hex(8)))
+    [status, headers.merge("cache-control" => "public, max-age=600"), body]
   end
 
   # A response that asks for out-of-band work, with each kind of body.
