@@ -125,7 +125,7 @@ RSpec.describe "spawning" do
       waiting&.close
     end
 
-    it "while it serves leaves the workers to the server, which reaps them" do
+    it "while it serves leaves the workers to the server, which reaps them, and whose end is theirs" do
       server = start(max_pool_size: 3, min_instances: 3)
       workers = ready_workers(3, server: server)
       kill(server.preloader)
@@ -137,14 +137,17 @@ RSpec.describe "spawning" do
       expect(facts.map { |fact| fact["ppid"] }.uniq).to contain_exactly(server.pid, server.preloader)
       expect(boots(server: server).size).to eq(2)
       expect_no_zombies(server: server)
-      server.stop
+      family = server.processes
+      expect(family.size).to eq(4)
+      server.signal(:KILL)
+      server.wait
+      eventually("end of the workers, the adopted ones, too") { family.none? { |pid| Harness::ProcFS.alive?(pid) } }
     end
 
     it "because it is idle is brought back when it is needed" do
       server = start(max_pool_size: 2, min_instances: 1, max_preloader_idle_time: 1)
       worker = ready_workers(1, server: server).first
-      eventually("end of the idle preloader") { server.preloader.nil? }
-      expect(admin(server).status["generation"]).to include("number" => 1, "preloader" => 0)
+      eventually("end of the idle preloader") { server.preloader.nil? && admin(server).status["generation"]["preloader"].zero? }
       expect(server.get("/pid").body).to eq(worker.to_s)
       facts = facts_of_all(2, server: server)
       expect(facts.map { |fact| fact["pid"] }).to include(worker)
@@ -250,6 +253,7 @@ RSpec.describe "spawning" do
       yield
       failure = eventually("the failure in the status") { admin.status["boot_error"].then { |error| error if error && error["id"] != before } }
       expect(failure["message"]).to include("no database for this worker")
+      eventually("the end of a restart") { admin.status.then { |status| status["generations"].size == 1 && !status["restart"]["active"] } }
       expect(server.log).to include("no database for this worker")
     ensure
       File.delete(File.join(server.directory, "refuse"))
@@ -269,7 +273,6 @@ RSpec.describe "spawning" do
     it "is an error at a restart, and the old processes serve on" do
       old = server.workers
       refuse { touch_restart_file }
-      eventually("end of the failed generation") { admin.status["generations"].size == 1 }
       expect(facts_of_all(2).map { |fact| fact["pid"] }).to match_array(old)
       expect_no_zombies
     end
