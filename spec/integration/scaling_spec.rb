@@ -47,7 +47,7 @@ RSpec.describe "the size of the pool" do
         expect(finish(clients + waiting, gate)).to all(eq(200))
       end
       expect(seen.map { |status| status["pool"]["target"] }).to all(be <= 3)
-      expect(seen.map { |status| status["workers"].size }.max).to eq(3)
+      expect(seen.map { |status| staying(status) }.max).to eq(3)
     end
 
     it "shrinks to what the peak of the idle time needed, then to the minimum, and loses no request by it" do
