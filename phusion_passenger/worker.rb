@@ -285,6 +285,7 @@ module PhusionPassenger
     end
 
     def do_oob_work
+      @oob_wanted = false # also what requests have asked for that were still under way
       PhusionPassenger.call_event(:oob_work)
     rescue Exception => e # rubocop:disable Lint/RescueException
       Log.exception("an event handler for :oob_work failed", e)

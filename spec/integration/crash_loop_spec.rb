@@ -70,11 +70,13 @@ RSpec.describe "workers that keep failing" do
       load.wait_for(50)
       deploy("broken", server, code: ENDS_WHEN_READY)
       touch_restart(server)
-      eventually("a crash loop in the status") { pool(server)["crash_loop"] }
+      eventually("the error in the status") { status(server)["boot_error"] }
       load.wait_for(200)
-      expect(pids(server) & old).not_to be_empty
+      expect(status(server)["boot_error"]["message"]).to include("ended")
+      expect(pids(server)).to match_array(old)
       deploy("mended", server)
       touch_restart(server)
+      eventually("the mended version") { version(server) == "mended" }
       settled(3, server)
       load.wait_for(50)
     end

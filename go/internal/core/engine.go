@@ -105,10 +105,8 @@ func Start(options config.Options) (*Engine, error) {
 	e.sticky = newSticky(options)
 	e.supervisor = newSupervisor(options, e.dispatcher, &e.tunnels, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
-	if options.PreloaderFD < 0 || options.ReforkAfter > 0 {
-		if err := spawn.Adopting(); err != nil {
-			e.log.Warn("processes whose parents die go to process 1", "error", err)
-		}
+	if err := spawn.Adopting(); err != nil {
+		e.log.Warn("processes whose parents die go to process 1", "error", err)
 	}
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.server.UseShortcut(e.files.Shortcut)

@@ -241,7 +241,7 @@ func (s *supervisor) poolStatus() PoolStatus {
 		threads = s.current.threads
 	}
 	return PoolStatus{
-		Size: len(s.workers), Min: s.policy.Min, Max: s.policy.Max, Target: v.Target, Ready: v.Ready + v.Away, Starting: v.Starting,
+		Size: len(s.workers), Min: s.policy.Min, Max: s.policy.Max, Target: v.Target, Ready: v.Ready + v.Unproven + v.Away, Starting: v.Starting,
 		Retiring: v.Retiring, Threads: threads, CrashLoop: s.brake.On(), Failures: s.brake.Failures(),
 	}
 }

@@ -96,6 +96,10 @@ var (
 const (
 	freeDeaths    = 3
 	lastingWorker = 5 * time.Second
+	// probation is how long a worker must have been ready, if it has not finished
+	// a request, before another one leaves because of it. One that dies at once
+	// has died by then.
+	probation = 250 * time.Millisecond
 )
 
 // Events of the supervisor's own.
@@ -109,6 +113,7 @@ type (
 	leaveTimedOut struct{ worker int }
 	slotBroken    struct{ worker int }
 	limitReached  struct{ worker int }
+	probationOver struct{}
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
 	stopWanted    struct{ ctx context.Context }
@@ -249,6 +254,7 @@ func (s *supervisor) tick(now time.Time) {
 	s.scaler.Observe(now, s.dispatcher.TakePeak())
 	s.dropIdlePreloader(now)
 	s.enforceLimits(now)
+	s.releaseBrake(now)
 	s.considerRefork(now)
 	s.grow()
 }
@@ -328,6 +334,9 @@ func (s *supervisor) handle(event any) {
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
 		}
+	case probationOver:
+		s.takeOver()
+		s.grow()
 	case limitReached:
 		if w := s.workers[e.worker]; w != nil && !s.stopping {
 			s.judge(w)
