@@ -95,7 +95,7 @@ func (e *Engine) encode(x *httpd.Exchange, r *link.Request, c *dispatch.Call) er
 	if x.HTTPS {
 		r.SetHTTPS()
 	}
-	if e.options.EarlyHints && x.TakesInterim() {
+	if e.takesInterim(x) {
 		r.SetInterim()
 	}
 	r.SetReceivedAt(monotonicNow())
@@ -111,10 +111,12 @@ func (e *Engine) encode(x *httpd.Exchange, r *link.Request, c *dispatch.Call) er
 	return nil
 }
 
+func (e *Engine) takesInterim(x *httpd.Exchange) bool { return e.options.EarlyHints && x.TakesInterim() }
+
 // sendInterim passes on what the app has to say before its response.
 func (e *Engine) sendInterim(x *httpd.Exchange, c *dispatch.Call) {
 	for headers := c.Interim(); headers != nil; headers = c.Interim() {
-		if !x.TakesInterim() {
+		if !e.takesInterim(x) {
 			continue // the worker was told so
 		}
 		if err := x.SendInterim(http.StatusEarlyHints, headers); err != nil {
