@@ -166,7 +166,7 @@ run(lambda do |env|
       Streams.watched("busy") do
         loop do
           y << "tick\n"
-          sleep 0.01
+          sleep 0.001
         end
       end
     end]
