@@ -111,7 +111,9 @@ func (e *Engine) encode(x *httpd.Exchange, r *link.Request, c *dispatch.Call) er
 	return nil
 }
 
-func (e *Engine) takesInterim(x *httpd.Exchange) bool { return e.options.EarlyHints && x.TakesInterim() }
+func (e *Engine) takesInterim(x *httpd.Exchange) bool {
+	return e.options.EarlyHints && x.TakesInterim()
+}
 
 // sendInterim passes on what the app has to say before its response.
 func (e *Engine) sendInterim(x *httpd.Exchange, c *dispatch.Call) {

@@ -65,12 +65,15 @@ func (d *Dispatcher) sweepStreams() {
 		suspects[i].signs = signs
 	})
 
+	for i := range suspects {
+		suspects[i].gone = suspects[i].hasGone() // may wait for a spool's disk, which the dispatcher must not
+	}
+
 	d.mu.Lock()
 	for i := range suspects {
 		s := &suspects[i]
 		// It may have ended meanwhile, and somebody else may have its connection.
-		s.gone = s.call.open == s.stream && s.hasGone()
-		if s.gone {
+		if s.gone = s.gone && s.call.open == s.stream; s.gone {
 			s.stream.gone = true
 		}
 	}
@@ -111,10 +114,11 @@ func (s *streamSuspect) hasGone() bool {
 	if s.signs&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
 		return true
 	}
+	if s.signs&unix.POLLRDHUP == 0 {
+		return false
+	}
 	before, sent := o.ended, o.sent
-	var drained bool
-	o.sent, drained = s.call.Stream.Drained()
-	o.ended = s.signs&unix.POLLRDHUP != 0 && drained
+	o.sent, o.ended = s.call.Stream.Drained()
 	return before && o.ended && sent == o.sent
 }
 
