@@ -22,6 +22,7 @@ import (
 	"passenger/go/internal/dispatch"
 	"passenger/go/internal/errorpage"
 	"passenger/go/internal/httpd"
+	"passenger/go/internal/link"
 	"passenger/go/internal/logging"
 	"passenger/go/internal/respcache"
 	"passenger/go/internal/spawn"
@@ -56,12 +57,6 @@ type Engine struct {
 	done     chan struct{}
 }
 
-// What is held of a response for a slow client: this much in memory, then on disk.
-const (
-	spoolMemory = 256 << 10
-	spoolFile   = 1 << 30
-)
-
 // Start brings the server up. When it returns the port is open and the app is
 // being loaded; requests wait for it.
 func Start(options config.Options) (*Engine, error) {
@@ -80,9 +75,11 @@ func Start(options config.Options) (*Engine, error) {
 		MaxWaiting:   options.MaxRequestQueueSize,
 		MaxQueueTime: options.MaxRequestQueueTime,
 		Sticky:       options.StickySessions,
-		Spool:        spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: options.DataBufferDir},
+		Spool:        spoolLimits(options.DataBufferDir, spoolFile),
+		StreamSpool:  func(h link.Headers) spool.Limits { return streamSpoolLimits(options.DataBufferDir, h) },
 		Log:          e.log,
 		Pressure:     func() { e.supervisor.pressure() },
+		ClientGone:   func(s *dispatch.Seat, slot int, id uint64) { e.supervisor.post(clientGone{s, slot, id}) },
 	})
 	var output *os.File // without a log file the app has the server's own
 	if options.LogFile != "" {

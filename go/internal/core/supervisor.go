@@ -60,6 +60,7 @@ type supervisor struct {
 	backtraces  backtraces
 	sampling    bool
 	sampled     time.Time
+	heldSaid    time.Time // when the log said that streams hold all threads
 	stopping    bool
 	announced   bool
 	watch       restartWatch
@@ -244,6 +245,7 @@ func (s *supervisor) tick(now time.Time) {
 	s.reapStrangers()
 	s.closeTunnels()
 	s.watchRequestTimes(now)
+	s.watchStreams(now)
 	if s.stopping {
 		return
 	}
@@ -330,6 +332,8 @@ func (s *supervisor) handle(event any) {
 			s.log.Warn("killing an application process", "worker", w.pid(), "reason", "did not finish its requests before the deadline")
 			s.kill(w)
 		}
+	case clientGone:
+		s.clientGone(e)
 	case slotBroken:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
