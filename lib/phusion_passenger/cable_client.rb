@@ -2,16 +2,16 @@
 
 require_relative "cable_client/locator"
 require_relative "cable_client/mailbox"
+require_relative "cable_client/publisher"
 
 module PhusionPassenger
-  # A process' side of the broker for Action Cable (see docs/action-cable.md): one connection, made when it is needed first,
-  # made anew when it has ended, and never shared with a process that is forked from this one. Any thread may call.
+  # A process' side of the broker for Action Cable (see docs/action-cable.md): a connection for its subscriptions and one for
+  # what it publishes, made when they are needed first, made anew when they have ended, and never shared with a process that is
+  # forked from this one. Any thread may call.
   class CableClient
     # Seconds between attempts to connect again: from the first to the second, and at most
     FIRST_PAUSE = 0.1
     LONGEST_PAUSE = 5.0
-    # Seconds that the broker may take to acknowledge
-    CONFIRMATION = 10
     # Seconds to wait for a thread of its own to end
     GOODBYE = 5
     # Subscriptions that are written at a time
@@ -29,24 +29,12 @@ module PhusionPassenger
       begin_anew
     end
 
-    # Passes a message to the subscribers of a channel in all processes. In a process of the server's it returns when the
-    # kernel has the message, else when the broker has it. Raises Error.
+    # Passes a message to the subscribers of a channel in all processes. Returns when the broker has it. Raises Error.
     def publish(channel, message)
       channel, message = binary(channel), binary(message)
       check_size(channel, message)
       own_process
-      attempts = 0
-      begin
-        connection = connected or return publish_once(channel, message)
-        send_message(connection, channel, message)
-      rescue Lost
-        # It has ended unnoticed. What was written to it in part nobody has got.
-        lose(connection)
-        raise if (attempts += 1) > 1
-
-        retry
-      end
-      nil
+      @publisher.publish(channel, message)
     end
 
     # Has the callback called, with one String, for every message on the channel. on_success is called when no message that
@@ -94,6 +82,7 @@ module PhusionPassenger
           [@connection, @keeper].tap { @connection = nil }
         end
       end
+      @publisher.close
       connection&.close
       [@listener, keeper].each { |thread| wait_for(thread) }
       nil
@@ -107,12 +96,11 @@ module PhusionPassenger
       @commands = Mutex.new
       # Held for moments only: by the thread that listens, too, which must never wait for one that writes.
       @table = Mutex.new
-      @answered = ConditionVariable.new
-      @channels = {}  # name => Channel
-      @asked = {}     # number of a frame => name of the channel that it subscribes to
-      @awaited = {}   # number of a frame => nil, and when it is answered true or an Error
+      @channels = {} # name => Channel
+      @asked = {}    # number of a frame => name of the channel that it subscribes to
       @number = 0
       @backlog = Mailbox::Backlog.new
+      @publisher = Publisher.new(-> { locator })
       @connection = @listener = @keeper = nil
       @ended = ConditionVariable.new
       @closed = @lost = @complained = false
@@ -123,9 +111,9 @@ module PhusionPassenger
     def own_process
       return if @pid == Process.pid
 
-      inherited = @connection
+      inherited = [@connection, @publisher]
       begin_anew
-      inherited&.abandon
+      inherited.each { |one| one&.abandon }
     end
 
     # nil when the client is closed
@@ -138,9 +126,9 @@ module PhusionPassenger
       connection = locator.connect
       @connection = connection
       @listener = thread("listener") { listen(connection) }
-      send_subscriptions(connection, @table.synchronize { @channels.keys })
       @logger&.info("Action Cable is connected to the server again; messages may have been missed in between") if @lost
       @lost = @complained = false
+      send_subscriptions(connection, @table.synchronize { @channels.keys })
       connection
     end
 
@@ -207,44 +195,11 @@ module PhusionPassenger
       lose(connection)
     end
 
-    def send_message(connection, channel, message)
-      return connection.write(Frames.encode(Frames::PUBLISH, 0, channel, message)) unless connection.confirming?
-
-      number = @table.synchronize { next_number.tap { |fresh| @awaited[fresh] = nil } }
-      begin
-        connection.write(Frames.encode(Frames::PUBLISH, number, channel, message))
-        confirmation(number)
-      ensure
-        @table.synchronize { @awaited.delete(number) }
-      end
-    end
-
-    def confirmation(number)
-      deadline = Connection.now + CONFIRMATION
-      answer = @table.synchronize do
-        until @awaited[number] || (left = deadline - Connection.now).negative?
-          @answered.wait(@table, left)
-        end
-        @awaited[number]
-      end
-      raise answer if answer.is_a?(Error)
-      raise Error, "the server has not confirmed within #{CONFIRMATION} seconds that it has passed the message on" unless answer
-    end
-
-    # After close, by somebody who still has the adapter: nothing must stay open.
-    def publish_once(channel, message)
-      connection = locator.connect
-      connection.write(Frames.encode(Frames::PUBLISH, 0, channel, message))
-      nil
-    ensure
-      connection&.close
-    end
-
     def listen(connection)
       connection.listen do |kind, number, channel, message|
         receive(kind, number, channel, message) if @connection.equal?(connection)
       end
-    rescue Lost => e
+    rescue Error => e
       @logger&.error("Action Cable: #{e.message}")
     ensure
       lose(connection)
@@ -255,32 +210,23 @@ module PhusionPassenger
       when Frames::MESSAGE
         entry = @table.synchronize { @channels[channel] }
         guarded { entry.mailbox.push(message.force_encoding(Encoding::UTF_8)) } if entry
-      when Frames::DONE then answered(number, true)
+      when Frames::DONE then confirmed(number)
       when Frames::FAILURE
-        reason = message.force_encoding(Encoding::UTF_8).scrub
-        @logger&.error("Action Cable: #{reason}")
-        answered(number, Error.new(reason))
+        @table.synchronize { @asked.delete(number) } # nobody is told that it has succeeded
+        @logger&.error("Action Cable: #{message.force_encoding(Encoding::UTF_8).scrub}")
       end
     end
 
-    def answered(number, answer)
+    # The channel that this frame has subscribed to has everything from now on, if nothing has changed since.
+    def confirmed(number)
       entry, waiting = @table.synchronize do
-        if @awaited.key?(number)
-          @awaited[number] = answer
-          @answered.broadcast
-        end
-        confirmed(number, answer)
+        entry = @channels[@asked.delete(number)]
+        next unless entry && entry.number == number
+
+        entry.number = nil
+        [entry, entry.waiting.slice!(0..)]
       end
       waiting&.each { |on_success| later(entry, on_success) }
-    end
-
-    # The channel that this frame has subscribed to, if nothing has changed since.
-    def confirmed(number, answer)
-      entry = @channels[@asked.delete(number)]
-      return unless entry && entry.number == number && answer == true
-
-      entry.number = nil
-      [entry, entry.waiting.slice!(0..)]
     end
 
     # A connection has ended. Whoever notices it first says so.
@@ -294,10 +240,6 @@ module PhusionPassenger
         @connection = nil
         @lost = true
         @asked.clear
-        # It may have been passed on or not.
-        gone = Error.new("the connection to the server ended before it had confirmed the message")
-        @awaited.transform_values! { |answer| answer || gone }
-        @answered.broadcast
         @channels.each_value { |entry| entry.number ||= 0 } # nobody is subscribed now
         !@channels.empty? && !@closed
       end

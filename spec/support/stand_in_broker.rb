@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 require "socket"
-require "phusion_passenger/cable_client"
+require_relative "../../lib/phusion_passenger/cable_client"
 
 module Harness
   # The other side of a CableClient, driven by a spec frame by frame. It acknowledges what asks for it, unless it is told not to.
@@ -17,6 +17,7 @@ module Harness
       @frames = Thread::Queue.new
       @connections = []
       @acknowledging = true
+      @lock = Mutex.new
       @greeting = Frames.encode(Frames::HELLO, Frames::VERSION, "")
       start
     end
@@ -37,7 +38,7 @@ module Harness
     end
 
     def send_frame(kind, number = 0, channel = "", message = "", to: @connections.last)
-      to.write(Frames.encode(kind, number, channel.b, message.b))
+      write(to, Frames.encode(kind, number, channel.b, message.b))
     end
 
     def message(channel, message, **rest) = send_frame(Frames::MESSAGE, 0, channel, message, **rest)
@@ -68,11 +69,14 @@ module Harness
         reader.feed(socket.readpartial(65_536)) { |*parts| obey(Frame.new(*parts), socket) }
       end
     rescue IOError, SystemCallError
-      socket.close
+      @lock.synchronize { socket.close }
     end
 
+    # Not while the other thread closes it, because what was written has made the client leave
+    def write(socket, bytes) = @lock.synchronize { socket.write(bytes) }
+
     def obey(frame, socket)
-      return socket.write(greeting) if frame.kind == Frames::HELLO
+      return write(socket, greeting) if frame.kind == Frames::HELLO
 
       @frames << frame
       acknowledge(frame, to: socket) if acknowledging && !frame.number.zero?

@@ -14,7 +14,7 @@ module ActionCable
         @client = nil
       end
 
-      # Returns when the server has the message, or is sure to get it. Raises PhusionPassenger::CableClient::Error.
+      # Returns when the server has the message. Raises PhusionPassenger::CableClient::Error.
       def broadcast(channel, payload) = client.publish(channel, payload)
 
       def subscribe(channel, callback, success_callback = nil) = client.subscribe(channel, callback, success_callback)

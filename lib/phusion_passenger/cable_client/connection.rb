@@ -5,23 +5,26 @@ require_relative "frames"
 
 module PhusionPassenger
   class CableClient
-    # A connection to the broker that has been greeted. Any thread may write, one listens.
+    # A connection to the broker that has been greeted. It is used either by one thread at a time that asks and waits for the
+    # answer, or by any number of threads that write and one that listens.
     class Connection
       # Seconds within which the broker takes a connection, and answers
       GREETING = 5
-      # Seconds within which it takes a frame. It may hold up those who publish for five seconds while a slow process catches up.
+      # Seconds within which it takes a frame, and within which it answers. It may hold up those who publish for five seconds
+      # while a slow process catches up.
       WRITING = 10
+      ANSWERING = 10
       CHUNK = 65_536
       # What fits into sockaddr_un with its final NUL
       LONGEST_ADDRESS = 107
 
-      # confirming: whether what is published is to be acknowledged
-      def self.open(path, confirming: false)
+      # Yields the connection before it is used.
+      def self.open(path)
         deadline = now + GREETING
         socket = connect(path, deadline)
-        new(socket, path, confirming).tap do |connection|
-          connection.greet(deadline)
+        new(socket).tap do |connection|
           yield connection if block_given?
+          connection.greet(deadline)
         rescue StandardError
           connection.close
           raise
@@ -55,34 +58,35 @@ module PhusionPassenger
       end
       private_class_method :connect, :connect_to
 
-      attr_reader :path
-
-      def initialize(socket, path, confirming)
+      def initialize(socket)
         @socket = socket
-        @path = path
-        @confirming = confirming
         @writing = Mutex.new
         @frames = Frames::Reader.new
       end
-
-      def confirming? = @confirming
 
       # The user that runs the broker, as the kernel says.
       def peer_uid = @socket.getsockopt(:SOCKET, :PEERCRED).unpack("i3")[1]
 
       def greet(deadline)
         write(Frames.encode(Frames::HELLO, Frames::VERSION, "", "#{$PROGRAM_NAME} (#{Process.pid})".b))
-        greeted = false
-        until greeted
-          bytes = read_before(deadline) or raise Unavailable, "the server closed the connection without an answer"
-          @frames.feed(bytes) do |kind, _number, _channel, message|
-            raise Unavailable, message.force_encoding(Encoding::UTF_8).scrub if kind == Frames::FAILURE
-
-            greeted = true # a hello: nothing else comes before a subscription
-          end
-        end
-      rescue Lost => e
+        answer(deadline) # a hello: nothing else comes before there is a subscription
+      rescue Error => e
         raise Unavailable, e.message
+      end
+
+      # Returns when the broker has done what a frame with that number says. Raises Lost if it has not got the frame.
+      def ask(number, frame)
+        write(frame)
+        until answer(Connection.now + ANSWERING) == number
+          # The answer to one that nobody waits for any more
+        end
+      end
+
+      # Whether the broker has closed the connection, or sent what nobody has asked for.
+      def ended?
+        @socket.read_nonblock(1, exception: false) != :wait_readable
+      rescue IOError, SystemCallError
+        true
       end
 
       # Yields every frame; returns when the connection has ended.
@@ -124,16 +128,27 @@ module PhusionPassenger
 
       private
 
-      def read_before(deadline)
-        loop do
-          bytes = @socket.read_nonblock(CHUNK, exception: false)
-          return bytes unless bytes == :wait_readable
+      # The number of the next frame that comes
+      def answer(deadline)
+        number = nil
+        until number
+          @frames.feed(read_before(deadline)) do |kind, its_number, _channel, message|
+            raise Error, message.force_encoding(Encoding::UTF_8).scrub if kind == Frames::FAILURE
 
-          left = deadline - Connection.now
-          raise Unavailable, "the server does not answer" if left.negative? || !IO.select([@socket], nil, nil, left)
+            number = its_number
+          end
         end
+        number
+      end
+
+      def read_before(deadline)
+        while (bytes = @socket.read_nonblock(CHUNK, exception: false)) == :wait_readable
+          left = deadline - Connection.now
+          raise Error, "the server does not answer" if left.negative? || !IO.select([@socket], nil, nil, left)
+        end
+        bytes or raise Error, "the server has closed the connection without an answer"
       rescue IOError, SystemCallError => e
-        raise Unavailable, "the connection has ended (#{e.message})"
+        raise Error, "the connection to the server has ended without an answer (#{e.message})"
       end
 
       def wait_writable(deadline)

@@ -55,7 +55,7 @@ module PhusionPassenger
 
           size, kind, zero, channel_size, number = @buffer.unpack(HEADER, offset: at)
           if zero != 0 || channel_size > size || size > MAX_CHANNEL + MAX_MESSAGE
-            raise Lost, "the server sent a frame that is none (#{@buffer.byteslice(at, HEADER_SIZE).unpack1("H*")})"
+            raise Error, "the server sent a frame that is none (#{@buffer.byteslice(at, HEADER_SIZE).unpack1("H*")})"
           end
 
           [size, kind, channel_size, number]

@@ -48,14 +48,14 @@ module PhusionPassenger
 
       def found(failures)
         instances(failures).each do |instance|
-          connection = open(File.join(instance[:directory], "agents.s", "cable"), failures, uids: [instance[:uid]], confirming: true)
+          connection = open(File.join(instance[:directory], "agents.s", "cable"), failures, uids: [instance[:uid]])
           return connection if connection
         end
         nil
       end
 
-      def open(path, failures, uids: nil, confirming: false)
-        Connection.open(path, confirming: confirming) do |connection|
+      def open(path, failures, uids: nil)
+        Connection.open(path) do |connection|
           uid = connection.peer_uid
           raise Unavailable, "it is run by the user #{uid}, to whom its directory does not belong" unless uids.nil? || uids.include?(uid)
         end
