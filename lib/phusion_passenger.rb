@@ -48,6 +48,12 @@ module PhusionPassenger
       ForeignCommand.replace($PROGRAM_NAME, ARGV)
     end
 
+    # Loads a part of the server that applications use: require_passenger_lib("rack/out_of_band_gc")
+    def require_passenger_lib(name)
+      require_relative "../phusion_passenger/app_libraries"
+      AppLibraries.load(name)
+    end
+
     # Guides for old Rails versions have this call in config.ru. There is nothing to install.
     def install_framework_extensions!(*) = nil
   end

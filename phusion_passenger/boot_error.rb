@@ -46,7 +46,10 @@ module PhusionPassenger
     def message
       case @error
       when SystemExit
-        "The application called exit (status #{@error.status}) while it was being loaded."
+        # abort("text") has printed its text already; exit has none.
+        text = Exceptions.message(@error)
+        said = text == "exit" ? "" : ": #{text}"
+        "The application called exit (status #{@error.status}) while it was being loaded#{said.empty? ? "." : said}"
       when SignalException
         "The application was interrupted by #{@error.signm} while it was being loaded."
       else

@@ -47,9 +47,9 @@ module PhusionPassenger
       "#{name}(#{[thread.class, *place(thread)].join(" ")})"
     end
 
-    # Where it was started: #<Thread:0x0000 file.rb:12 sleep>
+    # Where it was started: #<Thread:0x0000@name file.rb:12 sleep>
     def place(thread)
-      Exceptions.utf8(thread.inspect)[/ (\S.*:\d+) \w+>\z/m, 1]
+      Exceptions.utf8(thread.inspect.sub("@#{thread.name} ", " "))[/\A\S+ (.+:\d+) \w+>\z/m, 1]
     end
   end
 end

@@ -127,6 +127,8 @@ module PhusionPassenger
     def concurrency
       level = PhusionPassenger.advertised_concurrency_level
       return level if level.nil? || (level.is_a?(Integer) && level >= 1)
+      # "Any number": connections that the application takes over are not counted anyway.
+      return if level == 0 # rubocop:disable Style/NumericPredicate -- it may be anything
 
       Log.write("PhusionPassenger.advertised_concurrency_level was set to #{level.inspect} and is ignored: it says how many " \
                 "requests at a time a process can handle, as an Integer of at least 1")

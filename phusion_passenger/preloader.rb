@@ -106,6 +106,7 @@ module PhusionPassenger
       @app = app
       @workers = {} # pid => number
       @mailbox = Thread::Queue.new
+      @obeyed = Thread::Queue.new
     end
 
     # Returns a Worker in every process that is forked here, and nil in this one when the engine has gone.
@@ -120,6 +121,8 @@ module PhusionPassenger
         else
           worker = obey(event)
           return worker if worker
+
+          @obeyed << event
         end
       end
     rescue Native::Disconnected
@@ -128,12 +131,14 @@ module PhusionPassenger
 
     private
 
-    # The main thread forks, so that it is the main thread of the worker, too; this one waits for commands.
+    # The main thread forks, so that it is the main thread of the worker, too; this one waits for commands. One at a time: the
+    # descriptors that come with the next one must not be there yet when a worker is forked, which would keep them.
     def listen_to_engine
       Thread.new do
         Thread.current.name = "passenger control"
         while (message = @control.receive)
           @mailbox << message
+          @obeyed.pop
         end
         @mailbox << :engine_gone
       rescue StandardError => e

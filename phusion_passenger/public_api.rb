@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "app_libraries"
+
 module PhusionPassenger
   # What applications call on PhusionPassenger in the processes that serve them. It is prepended, so that it is what
   # they get whichever is loaded first, this or lib/phusion_passenger.rb with its no-ops for rake tasks and consoles.
@@ -32,6 +34,9 @@ module PhusionPassenger
 
     # How many requests at a time the application says it can handle; nil when it does not say.
     attr_accessor :advertised_concurrency_level
+
+    # Loads a part of the server that applications use: require_passenger_lib("rack/out_of_band_gc")
+    def require_passenger_lib(name) = AppLibraries.load(name)
 
     # Guides for old versions of Rails put this into config.ru. There is nothing to install.
     def install_framework_extensions!(*) = nil

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "chunked_body"
+require_relative "hijack"
 require_relative "stream"
 
 module PhusionPassenger
@@ -9,7 +10,9 @@ module PhusionPassenger
     class << self
       # Sends the whole response or raises. Never closes the body.
       def deliver(slot, env, status, headers, body)
-        if (file = whole_file(status, headers, body))
+        if (callback = partial_hijack(env, status, headers))
+          deliver_by_hijack(slot, status, headers, callback)
+        elsif (file = whole_file(status, headers, body))
           deliver_file(slot, status, headers, file)
         elsif env["REQUEST_METHOD"] == "HEAD"
           slot.respond(status, headers, []) # a file that can't be opened: nobody needs the body
@@ -26,6 +29,22 @@ module PhusionPassenger
       end
 
       private
+
+      # What writes the body onto the client's connection, if the application wants that. Responses without a body have
+      # nothing to write.
+      def partial_hijack(env, status, headers)
+        callback = Hijack.callback(headers)
+        callback if callback && (status.to_i == 101 || env["REQUEST_METHOD"] != "HEAD")
+      end
+
+      def deliver_by_hijack(slot, status, headers, callback)
+        socket = Hijack.after_head(slot, status, headers)
+        callback.call(socket)
+        slot.write_end
+      rescue Exception
+        socket&.close # nobody writes the rest
+        raise
+      end
 
       # A body whose length is known need not be put together. And Rails 7.2 offers to_ary on bodies that can only be
       # iterated with a block (Rack::Files::Iterator).

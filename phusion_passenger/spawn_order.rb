@@ -12,6 +12,7 @@ module PhusionPassenger
       @message = message
       @worker = message.fetch("worker")
       @slots = message.fetch("slots").split(",").map { |slot| Integer(slot, 10) }
+      @place = Integer(message.fetch("place"), 10)
       @control, *@streams = message.fds
       @direct_queue = @streams.pop if message.fields["direct_queue"] == "1"
       return if @control && @streams.size == @slots.size
@@ -21,9 +22,9 @@ module PhusionPassenger
 
     # app: LoadedApp; forked: whether the process was forked off a preloader
     def to_worker(app, forked:)
-      own_queue = @direct_queue ? { direct_queue: @direct_queue } : {}
       Worker.new(app.rack_app, app.settings, control: Control.new(@control), queue: app.queue, scoreboard: app.scoreboard,
-                                             streams: @streams, slots: @slots, facts: app.facts, forked: forked, **own_queue)
+                                             streams: @streams, slots: @slots, place: @place, facts: app.facts, forked: forked,
+                                             direct_queue: @direct_queue)
     end
 
     # The descriptors are another process' now.

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "hijack"
 require_relative "null_input"
 require_relative "request_handler"
 require_relative "signals"
@@ -14,22 +15,27 @@ module PhusionPassenger
     # Seconds of them for requests that are about to be finished
     LAST_REQUESTS = 0.5
 
-    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; facts: what the
-    # engine has been told about the app; forked: whether this process was forked off a preloader
-    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:)
+    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
+    # itself; direct_queue: descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
+    # forked: whether this process was forked off a preloader
+    def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, place: 0, direct_queue: nil)
       @app = app
       @settings = settings
       @control = control
       @queue = queue
       @scoreboard = scoreboard
       @streams = streams
+      @direct_queue = direct_queue
       @slot_numbers = slots
+      @place = place
       @facts = facts
       @forked = forked
       @mailbox = Thread::Queue.new
       @threads = {} # slot => Thread
       @pause = SlotPause.new
       @stopping = false
+      @queue_ended = false
+      @keep_hijacked = false
       @status = 0
     end
 
@@ -42,23 +48,30 @@ module PhusionPassenger
       successor = fork_preloader if @promotion
       return successor if successor
 
+      wait_for_hijacked
       stop
     rescue SystemExit
       raise
     rescue Exception => e # rubocop:disable Lint/RescueException
-      PhusionPassenger.call_event(:unhandled_exception_before_exit, e)
+      announce(e)
       raise
     end
 
     private
 
+    # For error trackers: the process ends because of this.
+    def announce(error)
+      PhusionPassenger.call_event(:unhandled_exception_before_exit, error)
+    rescue Exception => e # rubocop:disable Lint/RescueException
+      Log.exception("an event handler for :unhandled_exception_before_exit failed", e)
+    end
+
     def prepare
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
-      Native.close_on_fork([@control.fd, @queue, *@streams])
+      Native.close_on_fork([@control.fd, @queue, *@streams, *@direct_queue])
       Process.setproctitle("Passenger RubyApp: #{@settings.app_root} (#{@settings.environment})")
       return unless @forked
 
-      srand
       ForkSafety.after_fork
     end
 
@@ -75,6 +88,7 @@ module PhusionPassenger
       exit!(1) # the engine died meanwhile
     rescue Exception => e # rubocop:disable Lint/RescueException
       report_boot_error(e)
+      announce(e) unless e.is_a?(SystemExit)
       exit(1)
     end
 
@@ -98,10 +112,10 @@ module PhusionPassenger
     def make_slots
       @board = Native::Scoreboard.new(@scoreboard)
       Native.close_fd(@scoreboard)
-      turn = Native::Turn.new if @streams.size > 1
+      turn = Native::Turn.new(@board, @settings.capacity, @place) if @streams.size > 1
       template = Native.env_template(env_entries)
       @slots = @streams.zip(@slot_numbers).map do |stream, number|
-        Native::Slot.new(@queue, stream, @board, number, template, turn)
+        Native::Slot.new(@queue, stream, @board, number, template, turn, @direct_queue)
       end
     end
 
@@ -117,8 +131,7 @@ module PhusionPassenger
         "rack.multithread" => @streams.size > 1,
         "rack.multiprocess" => @settings.capacity > @streams.size,
         "rack.run_once" => false,
-        # Taking over the connection is not offered yet; Slot#respond refuses the response header rack.hijack.
-        "rack.hijack?" => false,
+        "rack.hijack?" => true, # rack.hijack itself is made for each request
         # For code of the application that asks how files are sent: the engine understands this response header.
         "HTTP_X_SENDFILE_TYPE" => "X-Sendfile",
         # Rack::Sendfile asks this entry first, and "" tells it to do nothing: a body that names a file (to_path) is opened
@@ -150,6 +163,23 @@ module PhusionPassenger
       end
     end
 
+    # Connections that the application has taken over keep the process if the engine says so. When the end of the queue
+    # has come first, the engine's word is still to come.
+    def wait_for_hijacked
+      return if Hijack.open_connections.zero? || !(@keep_hijacked || @queue_ended) || @threads.any?
+
+      waiting = false
+      loop do
+        if @keep_hijacked && !waiting
+          waiting = true
+          Hijack.when_all_closed { @mailbox << :hijacked_closed }
+        end
+        event, = *@mailbox.pop
+        break if %i[hijacked_closed engine_gone time_is_up].include?(event)
+        break if event == :stop && !@keep_hijacked
+      end
+    end
+
     def start_thread(slot)
       @threads[slot] = Thread.new { serve_slot(slot) }.tap { |thread| thread.name = "passenger slot #{@slot_numbers[@slots.index(slot)]}" }
     end
@@ -177,10 +207,12 @@ module PhusionPassenger
         @stopping ? nil : start_thread(slot)
       when Exception
         Log.exception("a request handler thread has ended; the worker leaves", outcome)
+        announce(outcome)
         @status = 1
         slot.close
         stop_slots
       else
+        @queue_ended = true unless @stopping
         stop_slots
       end
     end
@@ -201,7 +233,9 @@ module PhusionPassenger
     # In the control thread; everything but a backtrace is a matter of the main thread.
     def obey(message)
       case message.verb
-      when "stop" then @mailbox << :stop
+      when "stop"
+        @keep_hijacked = message.fields["keep_hijacked"] == "1"
+        @mailbox << :stop
       when "oob_work" then @mailbox << :oob_work
       when "promote" then @mailbox << [:promote, *message.fds]
       when "backtrace" then post_backtraces(message)
@@ -305,7 +339,9 @@ module PhusionPassenger
     def become_preloader
       Signals.reset
       ExitHandlers.leave_out_workers_own
+      @slots.each(&:close)
       @board.forget
+      Hijack.disown
       Process.setproctitle("Passenger AppPreloader: #{@settings.app_root}")
       Loader.new(Control.new(@promotion), @app, facts: @facts)
     end

@@ -38,11 +38,17 @@ void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset);
 /* Raises Disconnected and gives the stream up. */
 NORETURN(void pn_stream_ended(struct pn_slot *slot));
 
+/* hijack.c: whether that is a 101 whose new protocol the application speaks by itself. */
+bool pn_is_switch(VALUE status, VALUE headers);
+
 /* headers.c: raise InvalidResponse for what can't be sent. */
 int pn_status_code(VALUE status);
-/* Appends u32 length and header block to the frame. Returns whether the
- * application says that it has chunked the body itself. */
+/* Appends u32 length and header block to the frame. Returns whether the body is
+ * something other than what the application's body says: it is chunked, or will
+ * be written by rack.hijack. */
 bool pn_append_headers(struct pn_slot *slot, VALUE headers);
+/* The same with the headers that describe the connection: it is the application's. */
+void pn_append_hijack_headers(struct pn_slot *slot, VALUE headers);
 void pn_init_headers(void);
 
 #endif

@@ -28,7 +28,8 @@ int pn_status_code(VALUE status)
 
 struct header_walk {
     struct pn_slot *slot;
-    bool chunked; /* the application has framed the body itself */
+    bool hijack; /* the application takes the connection over */
+    bool special; /* the application has framed the body itself, or asks for a partial hijack */
 };
 
 static bool name_is(const char *name, long length, const char *lower_case)
@@ -64,6 +65,20 @@ static bool is_talk(struct pn_slot *slot, const char *name, long length)
     if (length < 2 || name[1] != '~') return false;
     if (length == 18 && name_is(name, length, "!~request-oob-work")) slot->oob_wanted = true;
     return true;
+}
+
+/* Whoever takes the connection over says what it carries. */
+static bool is_for_hijack(const char *name, long length)
+{
+    switch (length) {
+      case 7:
+        return name_is(name, length, "upgrade") || name_is(name, length, "trailer");
+      case 10:
+        return name_is(name, length, "connection");
+      case 17:
+        return name_is(name, length, "transfer-encoding");
+    }
+    return false;
 }
 
 static VALUE printable(VALUE string)
@@ -144,17 +159,13 @@ static void append_header(struct header_walk *walk, VALUE name, VALUE value)
     length = RSTRING_LEN(name);
     if (RB_UNLIKELY(*bytes == '!') && is_talk(walk->slot, bytes, length)) return;
     if (length >= 5 && name_is(bytes, 5, "rack.")) {
-        if (length == 11 && name_is(bytes + 5, 6, "hijack")) {
-            rb_raise(pn_invalid_response,
-                     "the application asks for a partial hijack (the response header rack.hijack), which this server "
-                     "does not offer: env[\"rack.hijack?\"] is false. Return a body that responds to each or call");
-        }
+        if (length == 11 && memcmp(bytes, "rack.hijack", 11) == 0) walk->special = true;
         return;
     }
-    if (is_left_out(bytes, length)) {
+    if (is_left_out(bytes, length) && !(walk->hijack && is_for_hijack(bytes, length))) {
         if (length == 17 && RB_TYPE_P(value, T_STRING) && RSTRING_LEN(value) == 7 &&
             name_is(RSTRING_PTR(value), 7, "chunked")) {
-            walk->chunked = true;
+            walk->special = true;
         }
         return;
     }
@@ -188,9 +199,9 @@ static VALUE append_yielded_pair(RB_BLOCK_CALL_FUNC_ARGLIST(yielded, walk))
     return Qnil;
 }
 
-bool pn_append_headers(struct pn_slot *slot, VALUE headers)
+static bool append_headers(struct pn_slot *slot, VALUE headers, bool hijack)
 {
-    struct header_walk walk = {slot, false};
+    struct header_walk walk = {slot, hijack, false};
     size_t start = slot->out.length;
 
     pn_reserve(&slot->out, 4);
@@ -208,7 +219,17 @@ bool pn_append_headers(struct pn_slot *slot, VALUE headers)
                  headers);
     }
     pn_put32(slot->out.bytes + start, (uint32_t)(slot->out.length - start - 4));
-    return walk.chunked;
+    return walk.special;
+}
+
+bool pn_append_headers(struct pn_slot *slot, VALUE headers)
+{
+    return append_headers(slot, headers, false);
+}
+
+void pn_append_hijack_headers(struct pn_slot *slot, VALUE headers)
+{
+    append_headers(slot, headers, true);
 }
 
 void pn_init_headers(void)

@@ -18,6 +18,9 @@ __attribute__((visibility("default"))) void Init_native(void)
     pn_init_control();
     pn_init_process();
     pn_init_env();
+    pn_init_scoreboard();
+    pn_init_turn();
     pn_init_slot();
     pn_init_response();
+    pn_init_hijack();
 }

@@ -25,8 +25,11 @@ void pn_init_engine(void);
 void pn_init_control(void);
 void pn_init_process(void);
 void pn_init_env(void);
+void pn_init_scoreboard(void);
+void pn_init_turn(void);
 void pn_init_slot(void);
 void pn_init_response(void);
+void pn_init_hijack(void);
 
 /* True in a process that the application forked off a worker: the sockets of
  * the worker are closed there, and answering from there would corrupt them. */

@@ -28,7 +28,8 @@ enum pn_frame_type {
     PN_FRAME_OFFER = 6,
     PN_FRAME_SENT = 7,
     PN_FRAME_FAILED = 8,
-    PN_FRAME_ABORTED = 9
+    PN_FRAME_ABORTED = 9,
+    PN_FRAME_HIJACK = 10
 };
 
 /* Messages of the engine on the slot stream. */
@@ -52,9 +53,25 @@ struct pn_record {
     _Atomic uint64_t started_at; /* ns, CLOCK_MONOTONIC */
     _Atomic uint64_t finished;
     _Atomic uint64_t sequence;
-    unsigned char reserved[24];
+    /* Of the request before: the engine may read a response late. */
+    _Atomic uint64_t previous_id;
+    _Atomic uint64_t previous_started_at;
+    unsigned char reserved[8];
 };
 _Static_assert(sizeof(struct pn_record) == 64, "a record is one cache line");
+
+/* Behind the records of the slots: one that says how many of the following are
+ * in use, then one for each worker. They have the size of a record, too. */
+struct pn_crew {
+    _Atomic uint32_t places;
+    unsigned char reserved[60];
+};
+struct pn_process {
+    _Atomic uint32_t present; /* takes requests */
+    _Atomic uint32_t busy;    /* requests that it works on */
+    unsigned char reserved[56];
+};
+_Static_assert(sizeof(struct pn_crew) == 64 && sizeof(struct pn_process) == 64, "records of the scoreboard are of one size");
 
 #define PN_STATE_IDLE 1u
 #define PN_STATE_WORKING 2u

@@ -91,27 +91,43 @@ static bool is_headed_file(const struct pn_slot *slot, VALUE body)
     return slot->head_request && !RB_TYPE_P(body, T_ARRAY) && rb_respond_to(body, rb_intern("to_path"));
 }
 
-/* respond(status, headers, body) -> true if the response has been sent; false
- * if nothing has been sent, because the body is not an Array. Never closes the
- * body. */
+static void send_bare_frame(struct pn_slot *slot, enum pn_frame_type type)
+{
+    pn_begin_frame(slot, type, 0);
+    pn_end_frame(slot, 0);
+    pn_send_buffer(slot, -1);
+    slot->answer = PN_ANSWERED;
+}
+
+/* respond(status, headers, body) -> true if the response has been sent, or is
+ * not wanted because the application has hijacked the connection; false if
+ * nothing has been sent, because the body is not an Array or the headers ask for
+ * a partial hijack. Never closes the body. */
 static VALUE slot_respond(VALUE self, VALUE status, VALUE headers, VALUE body)
 {
     struct pn_slot *slot = pn_slot_get(self);
-    int code = pn_status_code(status);
-    bool bodiless = slot->head_request || code == 204 || code == 304;
-    bool chunked;
+    int code;
+    bool bodiless, special;
+
+    if (slot->hijacked && slot->answer == PN_HEAD_SENT) {
+        send_bare_frame(slot, PN_FRAME_END);
+        return Qtrue;
+    }
+    if (pn_is_switch(status, headers)) return Qfalse;
+    code = pn_status_code(status);
+    bodiless = slot->head_request || code == 204 || code == 304;
 
     pn_expect_answer(slot, PN_UNANSWERED, "respond");
     if (!bodiless && !RB_TYPE_P(body, T_ARRAY)) return Qfalse;
     if (code != 204 && code != 304 && is_headed_file(slot, body)) return Qfalse;
     pn_begin_frame(slot, PN_FRAME_COMPLETE, code);
-    chunked = pn_append_headers(slot, headers);
+    special = pn_append_headers(slot, headers);
     if (bodiless) {
         pn_end_frame(slot, 0);
         pn_send_buffer(slot, -1);
     }
     else {
-        if (chunked) return Qfalse;
+        if (special) return Qfalse;
         respond_with_array(slot, body);
     }
     slot->answer = PN_ANSWERED;
@@ -214,14 +230,6 @@ static VALUE slot_write_body(VALUE self, VALUE chunk)
     pn_send_body_frames(slot, chunk, 0);
     RB_GC_GUARD(chunk);
     return Qnil;
-}
-
-static void send_bare_frame(struct pn_slot *slot, enum pn_frame_type type)
-{
-    pn_begin_frame(slot, type, 0);
-    pn_end_frame(slot, 0);
-    pn_send_buffer(slot, -1);
-    slot->answer = PN_ANSWERED;
 }
 
 /* write_end: the streamed response is complete */

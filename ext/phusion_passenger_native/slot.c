@@ -3,119 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 VALUE pn_slot_class;
-
-/* ---- Scoreboard ---------------------------------------------------------- */
-
-struct scoreboard {
-    struct pn_record *records;
-    size_t count;
-};
-
-static void scoreboard_free(void *p)
-{
-    struct scoreboard *board = p;
-
-    if (board->records != NULL) munmap(board->records, board->count * sizeof(struct pn_record));
-    xfree(board);
-}
-
-static const rb_data_type_t scoreboard_type = {
-    .wrap_struct_name = "PhusionPassenger::Native::Scoreboard",
-    .function = {.dfree = scoreboard_free},
-    .flags = RUBY_TYPED_FREE_IMMEDIATELY,
-};
-
-static VALUE scoreboard_allocate(VALUE klass)
-{
-    struct scoreboard *board;
-
-    return TypedData_Make_Struct(klass, struct scoreboard, &scoreboard_type, board);
-}
-
-/* Scoreboard.new(fd): maps it; the descriptor may be closed afterwards */
-static VALUE scoreboard_initialize(VALUE self, VALUE fd)
-{
-    struct scoreboard *board;
-    struct stat status;
-    void *memory;
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (fstat(NUM2INT(fd), &status) < 0) rb_sys_fail("scoreboard: fstat");
-    if (status.st_size < (off_t)sizeof(struct pn_record)) {
-        rb_raise(pn_protocol_error, "the scoreboard has %ld bytes, less than one record", (long)status.st_size);
-    }
-    memory = mmap(NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, NUM2INT(fd), 0);
-    if (memory == MAP_FAILED) rb_sys_fail("scoreboard: mmap");
-    board->records = memory;
-    board->count = status.st_size / sizeof(struct pn_record);
-    return self;
-}
-
-/* forget: for a fork of the worker that serves nothing. Slots that still point
- * to their records find memory of this process there. */
-static VALUE scoreboard_forget(VALUE self)
-{
-    struct scoreboard *board;
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (board->records != NULL && mmap(board->records, board->count * sizeof(struct pn_record), PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
-        rb_sys_fail("scoreboard: mmap");
-    }
-    return Qnil;
-}
-
-static struct pn_record *scoreboard_record(VALUE self, VALUE index)
-{
-    struct scoreboard *board;
-    long i = NUM2LONG(index);
-
-    TypedData_Get_Struct(self, struct scoreboard, &scoreboard_type, board);
-    if (i < 0 || (size_t)i >= board->count) {
-        rb_raise(pn_protocol_error, "slot %ld is not on the scoreboard, which has %zu", i, board->count);
-    }
-    return &board->records[i];
-}
-
-/* ---- Turn ---------------------------------------------------------------- */
-
-static void turn_free(void *p)
-{
-    struct pn_turn *turn = p;
-
-    sem_destroy(&turn->token);
-    xfree(turn);
-}
-
-static const rb_data_type_t turn_type = {
-    .wrap_struct_name = "PhusionPassenger::Native::Turn",
-    .function = {.dfree = turn_free},
-    .flags = RUBY_TYPED_FREE_IMMEDIATELY,
-};
-
-static VALUE turn_allocate(VALUE klass)
-{
-    struct pn_turn *turn;
-    VALUE self = TypedData_Make_Struct(klass, struct pn_turn, &turn_type, turn);
-
-    if (sem_init(&turn->token, 0, 1) < 0) rb_sys_fail("sem_init");
-    return self;
-}
-
-/* ---- Slot ---------------------------------------------------------------- */
 
 static void slot_mark(void *p)
 {
     struct pn_slot *slot = p;
     int i;
 
+    rb_gc_mark(slot->self); /* so that it is not moved */
     rb_gc_mark(slot->scoreboard);
     rb_gc_mark(slot->turn_object);
     rb_gc_mark(slot->template);
@@ -127,6 +28,7 @@ static void slot_free(void *p)
 {
     struct pn_slot *slot = p;
 
+    if (slot->epoll_fd >= 0) close(slot->epoll_fd);
     xfree(slot->inbox);
     xfree(slot->out.bytes);
     xfree(slot);
@@ -151,7 +53,8 @@ static VALUE slot_allocate(VALUE klass)
     VALUE self = TypedData_Make_Struct(klass, struct pn_slot, &slot_type, slot);
     int i;
 
-    slot->queue_fd = slot->stream_fd = slot->body_fd = -1;
+    slot->self = self;
+    slot->queue_fd = slot->stream_fd = slot->body_fd = slot->direct_fd = slot->epoll_fd = -1;
     slot->scoreboard = slot->turn_object = slot->template = slot->input = Qnil;
     for (i = 0; i < PN_RECURRING_COUNT; i++) slot->recurring[i] = Qnil;
     return self;
@@ -174,12 +77,38 @@ static void prepare_socket(int fd)
     if (flags < 0 || ((flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)) rb_sys_fail("slot: fcntl");
 }
 
-/* Slot.new(queue_fd, stream_fd, scoreboard, index, env_template, turn)
+/* How many requests of the worker's own may come one after the other while the
+ * common queue has some, too. More would starve the clients that no worker
+ * knows yet; fewer would let those wait that can go nowhere else. */
+#define OWN_IN_A_ROW_MAX 4
+
+static void wait_for_queue(struct pn_slot *slot, int queue, uint32_t events)
+{
+    struct epoll_event event = {.events = events};
+
+    if (epoll_ctl(slot->epoll_fd, EPOLL_CTL_ADD, queue, &event) < 0) rb_sys_fail("slot: epoll_ctl");
+}
+
+/* Of all workers that wait for the common queue the kernel wakes only one for
+ * a request: that is what EPOLLEXCLUSIVE is for. An epoll instance in which no
+ * thread waits at the moment is passed over. */
+static void use_direct_queue(struct pn_slot *slot, int direct_fd)
+{
+    slot->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (slot->epoll_fd < 0) rb_sys_fail("slot: epoll_create1");
+    rb_update_max_fd(slot->epoll_fd);
+    wait_for_queue(slot, direct_fd, EPOLLIN);
+    wait_for_queue(slot, slot->queue_fd, EPOLLIN | EPOLLEXCLUSIVE);
+    slot->direct_fd = direct_fd;
+}
+
+/* Slot.new(queue_fd, stream_fd, scoreboard, index, env_template, turn, direct_fd)
  *
- * turn is a Turn shared by the slots of a worker with several threads, or nil.
+ * turn is a Turn shared by the slots of a worker with several threads, or nil;
+ * direct_fd is the worker's own queue, or nil.
  */
 static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE scoreboard, VALUE index,
-                             VALUE template, VALUE turn)
+                             VALUE template, VALUE turn, VALUE direct_fd)
 {
     /* What the kernel allows of it (net.core.wmem_max, doubled) decides how
      * large a response can be handed over without waiting for the engine. */
@@ -188,10 +117,10 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
 
     TypedData_Get_Struct(self, struct pn_slot, &slot_type, slot);
     Check_Type(template, T_HASH);
-    slot->record = scoreboard_record(scoreboard, index);
+    slot->record = pn_scoreboard_record(scoreboard, index);
     slot->scoreboard = scoreboard;
     if (!NIL_P(turn)) {
-        TypedData_Get_Struct(turn, struct pn_turn, &turn_type, slot->turn);
+        TypedData_Get_Struct(turn, struct pn_turn, &pn_turn_type, slot->turn);
         slot->turn_object = turn;
     }
     slot->template = template;
@@ -199,6 +128,7 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
     slot->stream_fd = NUM2INT(stream_fd);
     prepare_socket(slot->queue_fd);
     prepare_socket(slot->stream_fd);
+    if (!NIL_P(direct_fd)) use_direct_queue(slot, NUM2INT(direct_fd));
     if (setsockopt(slot->stream_fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) < 0) {
         rb_sys_fail("slot: SO_SNDBUF");
     }
@@ -210,18 +140,24 @@ static VALUE slot_initialize(VALUE self, VALUE queue_fd, VALUE stream_fd, VALUE 
 }
 
 /* The first thing that is done with a request: should this process die at any
- * later point, the engine knows whose request died with it. */
-static void post_on_scoreboard(struct pn_slot *slot)
+ * later point, the engine knows whose request died with it. The sequence number
+ * is about the common queue alone: the engine concludes from it what is still
+ * in there. */
+static void post_on_scoreboard(struct pn_slot *slot, bool own)
 {
     struct pn_record *record = slot->record;
     uint64_t id = pn_get64(slot->inbox + 8), sequence = id >> PN_SEQUENCE_SHIFT;
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
+    atomic_store_explicit(&record->previous_started_at,
+                          atomic_load_explicit(&record->started_at, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(&record->previous_id, atomic_load_explicit(&record->request_id, memory_order_relaxed),
+                          memory_order_relaxed);
     atomic_store_explicit(&record->request_id, id, memory_order_relaxed);
     atomic_store_explicit(&record->started_at, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
                           memory_order_relaxed);
-    if (sequence > atomic_load_explicit(&record->sequence, memory_order_relaxed)) {
+    if (!own && sequence > atomic_load_explicit(&record->sequence, memory_order_relaxed)) {
         atomic_store_explicit(&record->sequence, sequence, memory_order_relaxed);
     }
     atomic_store_explicit(&record->state, PN_STATE_WORKING, memory_order_release);
@@ -238,7 +174,7 @@ static int received_descriptor(struct pn_slot *slot, struct msghdr *message)
     return fd;
 }
 
-static enum pn_receipt take_message(struct pn_slot *slot, int flags)
+static enum pn_receipt take_message(struct pn_slot *slot, int queue, int flags)
 {
     struct iovec part = {slot->inbox, PN_REQUEST_MAX_BYTES};
     union {
@@ -247,12 +183,13 @@ static enum pn_receipt take_message(struct pn_slot *slot, int flags)
     } control;
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t length = recvmsg(slot->queue_fd, &message, flags | MSG_CMSG_CLOEXEC);
+    ssize_t length = recvmsg(queue, &message, flags | MSG_CMSG_CLOEXEC);
 
     if (length > 0) {
         slot->inbox_length = (size_t)length;
         slot->inbox_flags = message.msg_flags;
-        if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot);
+        if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot, queue == slot->direct_fd);
+        pn_turn_begin_request(slot->turn);
         slot->body_fd = message.msg_controllen > 0 ? received_descriptor(slot, &message) : -1;
         return PN_RECEIVED;
     }
@@ -269,6 +206,71 @@ static enum pn_receipt take_message(struct pn_slot *slot, int flags)
     return PN_RECEIVE_FAILED;
 }
 
+static enum pn_receipt try_common_queue(struct pn_slot *slot)
+{
+    return pn_turn_yields(slot->turn) ? PN_NOTHING_YET : take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+}
+
+/* Takes what there is. The worker's own requests come first, since nobody else
+ * can take them, but not for ever. The end of either queue means that the engine
+ * wants nothing more of this worker. */
+static enum pn_receipt try_queues(struct pn_slot *slot)
+{
+    enum pn_receipt receipt;
+
+    if (slot->direct_fd < 0) return try_common_queue(slot);
+    if (slot->own_in_a_row < OWN_IN_A_ROW_MAX) {
+        receipt = take_message(slot, slot->direct_fd, MSG_DONTWAIT);
+        if (receipt != PN_NOTHING_YET) {
+            slot->own_in_a_row++;
+            return receipt;
+        }
+    }
+    slot->own_in_a_row = 0;
+    receipt = try_common_queue(slot);
+    if (receipt != PN_NOTHING_YET) return receipt;
+    return take_message(slot, slot->direct_fd, MSG_DONTWAIT);
+}
+
+static enum pn_receipt waiting_failed(struct pn_slot *slot)
+{
+    if (errno == EINTR) return PN_INTERRUPTED;
+    slot->receive_error = errno;
+    return PN_RECEIVE_FAILED;
+}
+
+/* In a worker that works on a request already: waits beside others, who are
+ * woken too, so that one that has nothing to do can take what comes. */
+static enum pn_receipt wait_while_busy(struct pn_slot *slot)
+{
+    struct pollfd queues[] = {{slot->queue_fd, POLLIN, 0}, {slot->direct_fd, POLLIN, 0}}; /* poll ignores -1 */
+    enum pn_receipt receipt;
+
+    do {
+        if (poll(queues, 2, -1) < 0) return waiting_failed(slot);
+        receipt = try_queues(slot);
+        if (receipt != PN_NOTHING_YET) return receipt;
+        if (!pn_turn_let_others(slot->turn)) return PN_INTERRUPTED;
+        receipt = take_message(slot, slot->queue_fd, MSG_DONTWAIT);
+    } while (receipt == PN_NOTHING_YET);
+    return receipt;
+}
+
+/* Who waits alone, or first, is woken alone. */
+static enum pn_receipt wait_at_queues(struct pn_slot *slot)
+{
+    struct epoll_event event;
+    enum pn_receipt receipt;
+
+    if (!pn_turn_is_idle(slot->turn)) return wait_while_busy(slot);
+    if (slot->direct_fd < 0) return take_message(slot, slot->queue_fd, 0);
+    do {
+        if (epoll_wait(slot->epoll_fd, &event, 1, -1) < 0) return waiting_failed(slot);
+        receipt = try_queues(slot);
+    } while (receipt == PN_NOTHING_YET); /* another worker was faster */
+    return receipt;
+}
+
 /* Runs without the GVL. In a worker with several threads one at a time gets as
  * far as the queue; it passes the turn on before it asks for the GVL, so that
  * the next one can take its place there meanwhile. */
@@ -277,7 +279,7 @@ static void *wait_for_message(void *argument)
     struct pn_slot *slot = argument;
 
     if (slot->turn != NULL && sem_wait(&slot->turn->token) < 0) return NULL; /* EINTR, as preset */
-    slot->receipt = take_message(slot, 0);
+    slot->receipt = wait_at_queues(slot);
     if (slot->turn != NULL) sem_post(&slot->turn->token);
     return NULL;
 }
@@ -298,6 +300,7 @@ static void settle(struct pn_slot *slot)
     }
     atomic_fetch_add_explicit(&record->finished, 1, memory_order_relaxed);
     atomic_store_explicit(&record->state, PN_STATE_IDLE, memory_order_release);
+    pn_turn_end_request(slot->turn);
 }
 
 static VALUE build_env(VALUE argument)
@@ -312,7 +315,7 @@ static VALUE accept_request(struct pn_slot *slot)
 
     if (slot->body_fd >= 0) rb_update_max_fd(slot->body_fd);
     slot->answer = PN_UNANSWERED;
-    slot->head_request = slot->client_gone = slot->oob_wanted = false;
+    slot->head_request = slot->client_gone = slot->hijacked = slot->oob_wanted = false;
     env = rb_protect(build_env, (VALUE)slot, &state);
     if (slot->body_fd >= 0) {
         close(slot->body_fd);
@@ -323,9 +326,9 @@ static VALUE accept_request(struct pn_slot *slot)
 }
 
 /* receive -> env of the next request, or nil: the queue has ended or stop was
- * called; or false: the slot is paused. Once a message has been taken off the queue nothing comes between it
- * and the return of its env: pending interrupts (Thread#raise, Thread#kill)
- * are taken before the wait, never after it. */
+ * called; or false: the slot is paused. Once a message has been taken off the
+ * queue nothing comes between it and the return of its env: pending interrupts
+ * (Thread#raise, Thread#kill) are taken before the wait, never after it. */
 static VALUE slot_receive(VALUE self)
 {
     struct pn_slot *slot = pn_slot_get(self);
@@ -335,7 +338,7 @@ static VALUE slot_receive(VALUE self)
     for (;;) {
         if (atomic_load_explicit(&slot->stop, memory_order_relaxed)) return Qnil;
         if (atomic_load_explicit(&slot->pause, memory_order_relaxed)) return Qfalse;
-        slot->receipt = take_message(slot, MSG_DONTWAIT);
+        slot->receipt = try_queues(slot);
         if (slot->receipt == PN_NOTHING_YET) {
             slot->receipt = PN_INTERRUPTED; /* stays so if the wait isn't even begun */
             slot->waiting = true;
@@ -374,6 +377,7 @@ static VALUE slot_stop(int argc, VALUE *argv, VALUE self)
 
     rb_check_arity(argc, 0, 1);
     atomic_store_explicit(&slot->stop, true, memory_order_relaxed);
+    pn_turn_show(slot->turn, false);
     wake(slot, argc > 0 ? argv[0] : Qnil);
     return Qnil;
 }
@@ -385,13 +389,17 @@ static VALUE slot_pause(int argc, VALUE *argv, VALUE self)
 
     rb_check_arity(argc, 0, 1);
     atomic_store_explicit(&slot->pause, true, memory_order_relaxed);
+    pn_turn_show(slot->turn, false);
     wake(slot, argc > 0 ? argv[0] : Qnil);
     return Qnil;
 }
 
 static VALUE slot_resume(VALUE self)
 {
-    atomic_store_explicit(&pn_slot_get(self)->pause, false, memory_order_relaxed);
+    struct pn_slot *slot = pn_slot_get(self);
+
+    atomic_store_explicit(&slot->pause, false, memory_order_relaxed);
+    pn_turn_show(slot->turn, true);
     return Qnil;
 }
 
@@ -415,22 +423,16 @@ static VALUE slot_close(VALUE self)
     slot->broken = true;
     if (slot->stream_fd >= 0 && !pn_in_foreign_fork()) close(slot->stream_fd);
     slot->stream_fd = -1;
+    if (slot->epoll_fd >= 0) close(slot->epoll_fd);
+    slot->epoll_fd = slot->direct_fd = -1;
     return Qnil;
 }
 
 void pn_init_slot(void)
 {
-    VALUE scoreboard = rb_define_class_under(pn_module, "Scoreboard", rb_cObject);
-    VALUE turn = rb_define_class_under(pn_module, "Turn", rb_cObject);
-
-    rb_define_alloc_func(scoreboard, scoreboard_allocate);
-    rb_define_method(scoreboard, "initialize", scoreboard_initialize, 1);
-    rb_define_method(scoreboard, "forget", scoreboard_forget, 0);
-    rb_define_alloc_func(turn, turn_allocate);
-
     pn_slot_class = rb_define_class_under(pn_module, "Slot", rb_cObject);
     rb_define_alloc_func(pn_slot_class, slot_allocate);
-    rb_define_method(pn_slot_class, "initialize", slot_initialize, 6);
+    rb_define_method(pn_slot_class, "initialize", slot_initialize, 7);
     rb_define_method(pn_slot_class, "receive", slot_receive, 0);
     rb_define_method(pn_slot_class, "stop", slot_stop, -1);
     rb_define_method(pn_slot_class, "pause", slot_pause, -1);

@@ -35,9 +35,13 @@ enum pn_answer {
     PN_ANSWERED
 };
 
-/* The right to be the one thread of this worker that waits at the queue. */
+/* Of a worker with several threads: the right to be the one of them that waits
+ * at the queue, and how busy this worker is, next to the others. */
 struct pn_turn {
     sem_t token;
+    VALUE scoreboard;        /* that the rest is on; nil for a worker that has no others beside it */
+    struct pn_crew *crew;
+    struct pn_process *self; /* NULL without a scoreboard */
 };
 
 struct pn_buffer {
@@ -47,6 +51,9 @@ struct pn_buffer {
 
 struct pn_slot {
     int queue_fd, stream_fd;
+    int direct_fd; /* the worker's own queue; -1: there is none */
+    int epoll_fd;  /* waits for both queues; -1 without a direct one */
+    int own_in_a_row; /* requests from the direct queue since the last look at the common one */
     struct pn_record *record;
     struct pn_turn *turn; /* NULL in a worker with one thread */
     VALUE scoreboard, turn_object, template, input;
@@ -60,8 +67,10 @@ struct pn_slot {
     enum pn_receipt receipt;
     int receive_error;
 
+    VALUE self;
     uint64_t request_id;
     bool head_request;
+    bool hijacked; /* the application has the connection of the current request */
     enum pn_answer answer;
     struct pn_buffer out;
 
@@ -78,7 +87,22 @@ struct pn_slot *pn_slot_get(VALUE self);
 /* Builds the Rack environment of the message in the slot's inbox. */
 VALUE pn_env_build(struct pn_slot *slot);
 
+/* hijack.c: what is called to take the connection of the slot's request over. */
+VALUE pn_hijack_new(struct pn_slot *slot, VALUE env);
+
 /* Defined by response.c on the class Slot. */
 extern VALUE pn_slot_class;
+
+/* scoreboard.c */
+void *pn_scoreboard_record(VALUE scoreboard, VALUE index);
+
+/* turn.c */
+extern const rb_data_type_t pn_turn_type;
+void pn_turn_begin_request(struct pn_turn *turn);
+void pn_turn_end_request(struct pn_turn *turn);
+void pn_turn_show(struct pn_turn *turn, bool present);
+bool pn_turn_is_idle(struct pn_turn *turn);
+bool pn_turn_yields(struct pn_turn *turn);
+bool pn_turn_let_others(struct pn_turn *turn);
 
 #endif

@@ -39,7 +39,7 @@ module PhusionPassenger
       Option.new(:spawn_method, type: :string, metavar: "METHOD", default: "smart", words: %w[smart direct],
                                 help: "Fork worker processes from one that has loaded the application (smart), or let each load it (direct)"),
       Option.new(:max_pool_size, type: :integer, metavar: "NUMBER", default: 6, range: 1..MOST_PROCESSES, words: %w[auto],
-                                 help: "Run at most this many worker processes; auto: as many as processors and memory allow"),
+                                 help: "Run at most this many (auto: as many as processors and memory allow) worker processes"),
       Option.new(:min_instances, type: :integer, metavar: "NUMBER", default: 1, range: 0..MOST_PROCESSES,
                                  help: "Keep at least this many worker processes"),
       Option.new(:pool_idle_time, type: :seconds, metavar: "SECONDS", default: 300, range: 0..MANY,
@@ -51,6 +51,7 @@ module PhusionPassenger
       Option.new(:thread_count, type: :integer, metavar: "NUMBER", default: 1, range: 1..MOST_THREADS,
                                 help: "Handle this many requests at once in each worker process"),
       Option.new(:force_max_concurrent_requests_per_process, type: :integer, metavar: "NUMBER", default: -1, range: -1..MOST_THREADS,
+                                                             default_text: "as they say",
                                                              help: "Handle this many requests at once in each worker process, whatever " \
                                                                    "thread-count and the application say; 0 and -1 leave it to them"),
       Option.new(:max_requests, type: :integer, metavar: "NUMBER", default: 0, range: 0..MANY,
@@ -77,6 +78,9 @@ module PhusionPassenger
                                         help: "Replace this many worker processes at a time; that many run beyond max-pool-size meanwhile"),
       Option.new(:resist_deployment_errors, type: :boolean, default: true,
                                             help: "Go on serving with the old processes when new code can't be started"),
+      Option.new(:abort_websockets_on_process_shutdown, type: :boolean, default: true,
+                                                        help: "Close WebSockets and other connections that the application has taken over " \
+                                                              "when their worker process is to leave, instead of waiting for their end"),
       Option.new(:refork_after, type: :integer, metavar: "REQUESTS", default: 0, range: 0..MANY,
                                 help: "Fork new worker processes from one that has served this many requests; 0 is never"),
       Option.new(:sticky_sessions, type: :boolean, default: false,

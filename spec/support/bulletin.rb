@@ -72,6 +72,14 @@ module Harness
       directory
     end
 
+    # The same on another database, and whatever else the variables name: the application's bundle depends on them.
+    def on_database(variables)
+      directory = production
+      FileUtils.rm_f([File.join(directory, "Gemfile.lock"), *Dir.glob(File.join(directory, "db/*.sqlite3*"))])
+      run(directory, "bundle", "exec", "rails", "db:prepare", "db:seed", variables: { "RAILS_ENV" => "production", **variables })
+      directory
+    end
+
     # Whether the application's bundle has a gem that it can do without.
     def gem?(name)
       @prepared ||= prepare
@@ -111,9 +119,9 @@ module Harness
       { "BUNDLE_GEMFILE" => File.join(directory, "Gemfile"), "PWD" => directory }
     end
 
-    def run(directory, *argv)
+    def run(directory, *argv, variables: {})
       log = File.join(Suite.directory, "prepare.log")
-      succeeded = system(Suite.environment(environment(directory)), *argv, chdir: directory, out: log, err: [:child, :out],
+      succeeded = system(Suite.environment(environment(directory).merge(variables)), *argv, chdir: directory, out: log, err: [:child, :out],
                                                                            in: File::NULL, unsetenv_others: true)
       raise "#{argv.join(" ")} failed in #{directory}:\n#{File.read(log)}" unless succeeded
     end

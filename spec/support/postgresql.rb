@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "cgi"
 require "etc"
 
 module Harness
@@ -59,8 +60,8 @@ module Harness
 
     def create_database(name) = query("CREATE DATABASE #{name}")
 
-    # For DATABASE_URL.
-    def url(database) = "postgresql:///#{database}?host=#{directory}&port=#{PORT}&user=#{SUPERUSER}"
+    # For DATABASE_URL. Rails takes no host from the query.
+    def url(database) = "postgresql://#{SUPERUSER}@#{CGI.escape(directory)}:#{PORT}/#{database}"
 
     # The entries of a database in config/database.yml.
     def settings(database)

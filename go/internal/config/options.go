@@ -41,6 +41,9 @@ type Options struct {
 	RollingRestartSize         int // workers that are replaced at a time
 	ResistDeploymentErrors     bool
 	ReforkAfter                int // requests; 0: never
+	// AbortWebsockets is abort_websockets_on_process_shutdown: connections that
+	// the app has taken over are closed when their process is to leave.
+	AbortWebsockets bool
 
 	StickySessions                 bool
 	StickySessionsCookieName       string
@@ -138,6 +141,7 @@ func Parse(text string) (Options, error) {
 		RollingRestartSize:             p.number("rolling_restart_size", 1, 1024),
 		ResistDeploymentErrors:         p.flag("resist_deployment_errors"),
 		ReforkAfter:                    p.number("refork_after", 0, 1<<30),
+		AbortWebsockets:                p.flag("abort_websockets_on_process_shutdown"),
 		StickySessions:                 p.flag("sticky_sessions"),
 		StickySessionsCookieName:       p.cookieName("sticky_sessions_cookie_name"),
 		StickySessionsCookieAttributes: p.cookieAttributes("sticky_sessions_cookie_attributes"),

@@ -63,7 +63,8 @@ func (s *supervisor) balance() {
 }
 
 // retireSurplus marks workers of which there are more than there should be,
-// the youngest first: the others have warmer caches.
+// the youngest first: the others have warmer caches. One that holds connections
+// which the app has taken over is not idle.
 func (s *supervisor) retireSurplus() {
 	v := s.view()
 	surplus := v.Ready + v.Away + v.Starting - v.Target
@@ -72,7 +73,7 @@ func (s *supervisor) retireSurplus() {
 	}
 	var ready []*worker
 	for _, w := range s.current.workers {
-		if w.retiring == "" && w.state == pool.WorkerReady {
+		if w.retiring == "" && w.state == pool.WorkerReady && s.tunnels.CountOf(uint32(w.pid())) == 0 {
 			ready = append(ready, w)
 		}
 	}

@@ -59,7 +59,7 @@ func newFileRig(t testing.TB, answer func(message []byte, id uint64) []byte, fil
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &linktest.Worker{Queue: g.Queue().WorkersEnd(), Slot: peers[0], Board: g.Board(), Index: seat.Slots()[0], Answer: answer, File: file}
+	w := &linktest.Worker{Queue: g.Queue().WorkersEnd(), Slot: peers[0], Board: g.Board(), Index: seat.Slots()[0], Answer: answer, File: file, Given: make(chan *os.File, 1)}
 	var running sync.WaitGroup
 	running.Go(func() {
 		w.Run()

@@ -28,6 +28,7 @@ import (
 	"passenger/go/internal/spawn"
 	"passenger/go/internal/spool"
 	"passenger/go/internal/static"
+	"passenger/go/internal/tunnel"
 )
 
 // Engine is one running server.
@@ -45,6 +46,7 @@ type Engine struct {
 	sticky     *sticky          // nil: any worker serves any client
 	cable      *cable.Broker
 	calls      sync.Pool
+	tunnels    tunnel.Set
 	notify     *notifier
 	admin      administration
 
@@ -103,7 +105,7 @@ func Start(options config.Options) (*Engine, error) {
 		e.admin.purge = e.purge
 	}
 	e.sticky = newSticky(options)
-	e.supervisor = newSupervisor(options, e.dispatcher, output, e.log, e.notify)
+	e.supervisor = newSupervisor(options, e.dispatcher, &e.tunnels, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
 	if options.PreloaderFD < 0 || options.ReforkAfter > 0 {
 		if err := spawn.Adopting(); err != nil {
@@ -282,6 +284,7 @@ func (e *Engine) drain() {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown)
 	}
 	e.supervisor.stop(ctx)
+	e.tunnels.Close(ctx)
 	if e.cache != nil {
 		e.dispatcher.Refuse(dispatch.ErrShuttingDown) // requests of the cache's own, for which no client waits
 		e.cache.Close()

@@ -33,6 +33,7 @@ func (e *Engine) forward(x *httpd.Exchange) {
 		e.answerError(x, err, 0)
 		return
 	}
+	c.Client = x.Conn.Client()
 	if e.sticky != nil {
 		c.Sticky = e.sticky.wanted(x)
 	}
@@ -53,6 +54,7 @@ func (e *Engine) forward(x *httpd.Exchange) {
 	if err != nil {
 		e.answerError(x, err, c.ID)
 	}
+	c.Client = nil // a call at rest keeps no connection alive
 	e.calls.Put(c)
 }
 
@@ -146,6 +148,9 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 	var parse *httpd.ParseError
 	request := requestReference(x, id)
 	switch {
+	case errors.Is(err, dispatch.ErrClientGone):
+		e.log.Debug("client has gone before its request was served", "method", string(x.Method), "path", string(x.Path), "request", request)
+		hangUp(x)
 	case errors.As(err, &boot):
 		e.pages.Boot(x.Ctx, boot)
 	case errors.As(err, &app):
@@ -153,6 +158,9 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 	case errors.As(err, &status):
 		e.log.Warn("request not served", "status", status.Status, "reason", status.Reason, "method", string(x.Method), "path", string(x.Path), "request", request)
 		e.pages.Plain(x.Ctx, status.Status, "", "request "+request)
+		if status.RetryAfter > 0 {
+			x.Ctx.Response.Header.Set("Retry-After", strconv.Itoa(status.RetryAfter))
+		}
 	case errors.As(err, &parse):
 		e.pages.Plain(x.Ctx, parse.Status, parse.Reason, "")
 		x.Ctx.SetConnectionClose()
@@ -164,6 +172,14 @@ func (e *Engine) answerError(x *httpd.Exchange, err error, id uint64) {
 		e.log.Error("request failed", "error", err, "method", string(x.Method), "path", string(x.Path), "request", request)
 		e.pages.Plain(x.Ctx, http.StatusBadGateway, "", "request "+request)
 	}
+}
+
+// hangUp ends a connection without a response. The status is for the steps of
+// the chain, which must not take this for what the app answers.
+func hangUp(x *httpd.Exchange) {
+	x.Ctx.SetStatusCode(http.StatusServiceUnavailable)
+	// Without a client, which is all that can be wrong, there is nothing to end.
+	_ = x.TakeOver(func(conn *httpd.Conn, _ []byte) { conn.Close() }, func() {})
 }
 
 // requestReference is the name of a request in logs and on error pages: the

@@ -22,6 +22,7 @@ var forbidden = map[string][]string{
 	"spawn":     {"passenger/go/internal/core", "passenger/go/internal/httpd"},
 	"compress":  {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/static"},
 	"respcache": {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/static", "passenger/go/internal/compress"},
+	"tunnel":    {"passenger/"},
 	"static":    {"passenger/go/internal/core", "passenger/go/internal/dispatch", "passenger/go/internal/respcache"},
 	"errorpage": {"passenger/go/internal/core"},
 	"procinfo":  {"passenger/", "net", "os/exec", "golang.org/", "github.com/"},

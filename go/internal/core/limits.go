@@ -50,18 +50,18 @@ type sampled struct {
 func (s *supervisor) enforceLimits(now time.Time) {
 	s.startSampling(now)
 	for _, w := range s.workers {
-		if w.state != pool.WorkerReady && w.state != pool.WorkerAway {
-			continue
-		}
-		use := pool.Use{Requests: w.finished(), Memory: s.measured(w.memory)}
-		if s.limits.HardMemory > 0 {
-			use.Memory = max(use.Memory, s.currentMemory(w))
-		}
-		s.execute(w, use)
+		s.judge(w)
 	}
 }
 
-func (s *supervisor) execute(w *worker, use pool.Use) {
+func (s *supervisor) judge(w *worker) {
+	if w.state != pool.WorkerReady && w.state != pool.WorkerAway {
+		return
+	}
+	use := pool.Use{Requests: w.finished(), Memory: s.measured(w.memory)}
+	if s.limits.HardMemory > 0 {
+		use.Memory = max(use.Memory, s.currentMemory(w))
+	}
 	switch verdict, reason := s.limits.Judge(use); verdict {
 	case pool.Replace:
 		s.retire(w, reason)

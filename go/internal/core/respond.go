@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 
@@ -26,6 +25,9 @@ const noLength = -1
 // respond sends the worker's response to the client. The call may be reused
 // when it returns: what is sent later is out of its hands by then.
 func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
+	if c.Kind == link.FrameHijack {
+		return e.respondHijacked(x, c)
+	}
 	if c.Status < http.StatusOK {
 		c.Close()
 		return fmt.Errorf("the application gave the interim status %d as its response", c.Status)
@@ -58,7 +60,7 @@ func (e *Engine) respond(x *httpd.Exchange, c *dispatch.Call) error {
 		x.Ctx.Response.ImmediateHeaderFlush = true
 		x.Ctx.Response.SetBodyStream(&offeredBody{streamBody{c.Stream, e.log, requestReference(x, c.ID)}, c.Offer, x.Conn, c.Length}, int(c.Length))
 	default:
-		e.respondStream(x, c, declared, bodiless)
+		return e.respondStream(x, c, declared, bodiless)
 	}
 	return nil
 }
@@ -128,30 +130,30 @@ func respondComplete(x *httpd.Exchange, c *dispatch.Call, declared int64, bodile
 }
 
 // respondStream sends a body of which the rest is still to come.
-func (e *Engine) respondStream(x *httpd.Exchange, c *dispatch.Call, declared int64, bodiless bool) {
+func (e *Engine) respondStream(x *httpd.Exchange, c *dispatch.Call, declared int64, bodiless bool) error {
 	if bodiless {
 		c.Close()
 		if declared != noLength {
 			x.Ctx.Response.Header.SetContentLength(int(declared))
 		}
-		return
+		return nil
 	}
 	body := &streamBody{c.Stream, e.log, requestReference(x, c.ID)}
 	if declared != noLength || x.HTTP11 {
 		x.Ctx.Response.ImmediateHeaderFlush = true
 		x.Ctx.Response.SetBodyStream(body, int(declared))
-		return
+		return nil
 	}
 	// HTTP/1.0 has no chunks: the end of the connection is the end of the body.
 	x.Ctx.Response.Header.SetContentLength(-2)
 	head := bytes.Clone(x.Ctx.Response.Header.Header())
-	x.Ctx.HijackSetNoResponse(true)
-	x.Ctx.Hijack(func(conn net.Conn) {
+	return x.TakeOver(func(conn *httpd.Conn, _ []byte) {
+		defer conn.Close()
 		defer body.Close()
 		if _, err := conn.Write(head); err != nil {
 			return
 		}
 		// A copy that fails has nobody to tell: the connection is closed either way.
 		_, _ = io.Copy(conn, body)
-	})
+	}, func() { body.Close() })
 }

@@ -71,6 +71,7 @@ type WorkerStatus struct {
 	Slots      int             `json:"slots"`    // requests that it can work on at once
 	Working    int             `json:"working"`  // requests that it works on now
 	Requests   uint64          `json:"requests"` // that it has finished
+	Hijacked   int             `json:"hijacked"` // open connections that the app has taken over
 	StartedAt  time.Time       `json:"started_at"`
 	StartTime  int             `json:"start_ms"` // from the wish for it until it was ready; -1: not yet
 	Uptime     int             `json:"uptime"`   // seconds since it was ready
@@ -229,7 +230,9 @@ func (s *supervisor) snapshot() Status {
 	slices.SortFunc(known.Generations, func(a, b GenerationStatus) int { return cmp.Compare(a.Number, b.Number) })
 	now, clock := time.Now(), monotonicNow()
 	for _, w := range s.workers {
-		known.Workers = append(known.Workers, w.summary(now, clock))
+		summary := w.summary(now, clock)
+		summary.Hijacked = s.tunnels.CountOf(uint32(w.pid()))
+		known.Workers = append(known.Workers, summary)
 	}
 	slices.SortFunc(known.Workers, func(a, b WorkerStatus) int { return cmp.Compare(a.number, b.number) })
 	return known

@@ -15,6 +15,7 @@ import (
 	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 	"passenger/go/internal/spawn"
+	"passenger/go/internal/tunnel"
 )
 
 // newIdleSupervisor has no processes, and no goroutine that runs it.
@@ -22,7 +23,7 @@ func newIdleSupervisor(t *testing.T) *supervisor {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	d := dispatch.New(dispatch.Options{Log: log, Pressure: func() {}})
-	return newSupervisor(config.Options{MaxPoolSize: 2, ThreadCount: 2}, d, nil, log, nil)
+	return newSupervisor(config.Options{MaxPoolSize: 2, ThreadCount: 2}, d, new(tunnel.Set), nil, log, nil)
 }
 
 // seated adds a generation with one worker of two slots.

@@ -12,6 +12,7 @@ import (
 	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 	"passenger/go/internal/spawn"
+	"passenger/go/internal/tunnel"
 )
 
 // supervisor owns the application processes. One goroutine (run) holds all of
@@ -21,6 +22,7 @@ type supervisor struct {
 	options    config.Options
 	app        spawn.App
 	dispatcher *dispatch.Dispatcher
+	tunnels    *tunnel.Set // connections that the app has taken over
 	log        *slog.Logger
 	notify     *notifier
 
@@ -106,13 +108,14 @@ type (
 	startTimedOut struct{ worker int }
 	leaveTimedOut struct{ worker int }
 	slotBroken    struct{ worker int }
+	limitReached  struct{ worker int }
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
 	stopWanted    struct{ ctx context.Context }
 	stopExpired   struct{}
 )
 
-func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, log *slog.Logger, notify *notifier) *supervisor {
+func newSupervisor(o config.Options, d *dispatch.Dispatcher, tunnels *tunnel.Set, output *os.File, log *slog.Logger, notify *notifier) *supervisor {
 	s := &supervisor{
 		options: o,
 		app: spawn.App{
@@ -124,6 +127,7 @@ func newSupervisor(o config.Options, d *dispatch.Dispatcher, output *os.File, lo
 		brake:      pool.Brake{Backoff: workerBackoff, Free: freeDeaths, Lasting: lastingWorker},
 		limits:     pool.Limits{Requests: o.MaxRequests, Memory: o.MemoryLimit, HardMemory: o.HardMemoryLimit},
 		dispatcher: d,
+		tunnels:    tunnels,
 		log:        log,
 		notify:     notify,
 		events:     make(chan any, 256),
@@ -148,6 +152,15 @@ func (s *supervisor) post(e any) {
 	select {
 	case s.events <- e:
 	case <-s.ended:
+	}
+}
+
+// hint delivers an event that is not needed: without it, what it is about is
+// found out at the next tick. It never waits.
+func (s *supervisor) hint(e any) {
+	select {
+	case s.events <- e:
+	default:
 	}
 }
 
@@ -224,6 +237,7 @@ func (s *supervisor) run() {
 // tick does what no event tells.
 func (s *supervisor) tick(now time.Time) {
 	s.reapStrangers()
+	s.closeTunnels()
 	s.watchRequestTimes(now)
 	if s.stopping {
 		return
@@ -313,6 +327,11 @@ func (s *supervisor) handle(event any) {
 	case slotBroken:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
+		}
+	case limitReached:
+		if w := s.workers[e.worker]; w != nil && !s.stopping {
+			s.judge(w)
+			s.balance()
 		}
 	case outOfBandTimedOut:
 		s.outOfBandTimedOut(e.worker)

@@ -42,13 +42,7 @@ func (w *worker) pid() int {
 }
 
 // finished is how many requests it has finished.
-func (w *worker) finished() uint64 {
-	var n uint64
-	for _, slot := range w.seat.Slots() {
-		n += w.generation.Board().Slot(slot).Finished
-	}
-	return n
-}
+func (w *worker) finished() uint64 { return w.seat.Served() }
 
 // working is how many requests it works on.
 func (w *worker) working() int {
@@ -71,6 +65,7 @@ func (s *supervisor) startWorker(g *generation) bool {
 		s.brake.Failed(time.Now())
 		return false
 	}
+	seat.Alarm(uint64(s.limits.Requests), func() { s.hint(limitReached{number}) })
 	w := &worker{number: number, generation: g, seat: seat, peers: peers, started: time.Now()}
 	if s.directly(g) {
 		w.loader, err = spawn.Start(s.app, g.Generation, s.report)
@@ -155,6 +150,7 @@ func (s *supervisor) leave(w *worker) {
 		s.kill(w)
 		return
 	}
+	s.closeTunnels()
 	patience := s.options.ShutdownTimeout
 	if starting {
 		patience = s.options.StartTimeout // it hears of it when it has started
@@ -167,7 +163,23 @@ func (s *supervisor) tellToLeave(w *worker) error {
 	if w.retiring == pool.ReasonRefork && s.refork.wants(w) && !s.stopping {
 		return s.promote(w)
 	}
+	if !s.options.AbortWebsockets {
+		return w.process.StopKeeping()
+	}
 	return w.process.Stop()
+}
+
+// closeTunnels closes the connections that the app has taken over in workers
+// that are to leave; requests under way may open more until they have finished.
+func (s *supervisor) closeTunnels() {
+	if !s.options.AbortWebsockets {
+		return
+	}
+	for _, w := range s.workers {
+		if w.state == pool.WorkerLeaving {
+			s.tunnels.CloseAll(uint32(w.pid()))
+		}
+	}
 }
 
 func (s *supervisor) kill(w *worker) {

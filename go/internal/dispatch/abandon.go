@@ -16,7 +16,7 @@ const (
 	patience = 20 * time.Millisecond
 	// sweepInterval is the distance of looks at all that waits.
 	sweepInterval = 20 * time.Millisecond
-	// sweepSize is how many of a line are looked at each time, at a fifth of a
+	// sweepSize is how many of a line are looked at each time, at half a
 	// microsecond each; long lines take several rounds. Each request is looked at
 	// once more when it is about to be sent.
 	sweepSize = 1024
@@ -58,16 +58,15 @@ func (d *Dispatcher) sweep() {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := link.Now()
-	d.dismiss(now)
+	d.dismiss()
 	clear(d.suspects)
 	d.suspects = d.suspects[:0]
 	// Requests wait without anybody having to answer first if the kernel had no
 	// room for one.
 	for _, s := range d.seats {
-		d.pumpTo(s, now)
+		d.pumpTo(s)
 	}
-	d.pump(now)
+	d.pump()
 	if d.anyWaits() {
 		d.sweeper.Reset(sweepInterval)
 	} else {
@@ -94,7 +93,7 @@ func (d *Dispatcher) collectFrom(l *line, now int64) {
 	for l.first != nil && d.overdue(now-l.first.submitted) {
 		c := l.first
 		d.leave(c)
-		d.spent(c, now)
+		d.spent(c)
 	}
 	c := l.next
 	if c == nil {
@@ -136,7 +135,7 @@ func (d *Dispatcher) look(suspects []suspect) {
 			fd := int32(-1) // poll passes over it
 			if client := batch[i].client; client != nil {
 				var err error
-				if fd, err = descriptor(client); err != nil {
+				if fd, err = d.sweepProbe.descriptor(client); err != nil {
 					batch[i].gone, fd = true, -1
 				}
 			}
@@ -151,16 +150,6 @@ func (d *Dispatcher) look(suspects []suspect) {
 	}
 }
 
-func descriptor(client syscall.Conn) (int32, error) {
-	raw, err := client.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var number int32
-	err = raw.Control(func(fd uintptr) { number = int32(fd) })
-	return number, err
-}
-
 // poll looks without waiting; false: the kernel has not looked.
 func poll(fds []unix.PollFd) bool {
 	for {
@@ -172,8 +161,9 @@ func poll(fds []unix.PollFd) bool {
 }
 
 // dismiss answers the suspects that are to be answered. Those in a queue are
-// taken out with all that lies there, and the others sent again. d.mu is held.
-func (d *Dispatcher) dismiss(now int64) {
+// taken out with all that lies there, and those that stay are sent again. d.mu is held.
+func (d *Dispatcher) dismiss() {
+	now := link.Now()
 	marked := false
 	for i := range d.suspects {
 		s := &d.suspects[i]
@@ -186,7 +176,7 @@ func (d *Dispatcher) dismiss(now int64) {
 			c.gone = s.gone
 			if s.gone || d.overdue(now-c.submitted) {
 				d.leave(c)
-				d.spent(c, now)
+				d.spent(c)
 			}
 		case c.state == callSent && (s.gone || d.overdue(now-c.submitted)):
 			if !marked {
@@ -195,11 +185,11 @@ func (d *Dispatcher) dismiss(now int64) {
 			}
 			if !c.taken {
 				c.gone = s.gone
-				d.takeBack(c.generation, c.seat) // marks the others that must be answered
+				d.takeBack(c.generation, c.seat) // with the other suspects there; requeue looks at each
 			}
 		}
 	}
-	d.requeue(now)
+	d.requeue()
 }
 
 // anyWaits reports whether any request has not been taken by a worker; d.mu is held.
@@ -215,10 +205,11 @@ func (d *Dispatcher) anyWaits() bool {
 	return false
 }
 
-// probe looks at one client without allocating.
+// probe looks at one client at a time, without allocating.
 type probe struct {
 	fds  [1]unix.PollFd
 	look func(fd uintptr)
+	note func(fd uintptr)
 }
 
 func newProbe() *probe {
@@ -229,7 +220,17 @@ func newProbe() *probe {
 			p.fds[0].Revents = 0
 		}
 	}
+	p.note = func(fd uintptr) { p.fds[0].Fd = int32(fd) }
 	return p
+}
+
+// descriptor is the number of the client's socket.
+func (p *probe) descriptor(client syscall.Conn) (int32, error) {
+	raw, err := client.SyscallConn()
+	if err == nil {
+		err = raw.Control(p.note)
+	}
+	return p.fds[0].Fd, err
 }
 
 func (p *probe) gone(client syscall.Conn) bool {

@@ -52,7 +52,7 @@ type Call struct {
 	Sticky uint32
 
 	// The response, to be read when Wait has returned nil.
-	Kind    link.FrameType // complete or file; head or offer: Stream follows
+	Kind    link.FrameType // complete, file or hijack; head or offer: Stream follows
 	Status  int
 	Headers link.Headers
 	Body    []byte // complete: the body; file: the path
@@ -60,6 +60,7 @@ type Call struct {
 	Length  int64 // offer: of the body
 	Stream  *spool.Spool
 	Offer   *Offer
+	Socket  *os.File // hijack: the app's connection to the client; Status is 0 if the app writes the head, too
 
 	ID uint64
 	// Worker is the one that has answered (Seat.ID).
@@ -99,7 +100,7 @@ func (c *Call) Reset() {
 		c.Body = nil
 	}
 	c.Body = c.Body[:0]
-	c.File, c.Length, c.Stream, c.Offer = nil, 0, nil, nil
+	c.File, c.Length, c.Stream, c.Offer, c.Socket = nil, 0, nil, nil, nil
 	c.ID, c.err = 0, nil
 }
 
@@ -123,6 +124,10 @@ func (c *Call) Close() {
 	if c.File != nil {
 		c.File.Close()
 		c.File = nil
+	}
+	if c.Socket != nil {
+		c.Socket.Close()
+		c.Socket = nil
 	}
 	if c.Offer != nil {
 		// A worker that does not hear of it waits no longer than for any answer.

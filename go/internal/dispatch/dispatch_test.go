@@ -26,17 +26,64 @@ type bench struct {
 
 func newBench(t *testing.T, maxWaiting int) *bench {
 	t.Helper()
-	d := New(Options{
-		MaxWaiting: maxWaiting,
-		Spool:      spool.Limits{Memory: 1 << 16, File: 1 << 20, Dir: t.TempDir()},
-		Log:        slog.New(slog.DiscardHandler),
-		Pressure:   func() {},
-	})
+	return newBenchWith(t, Options{MaxWaiting: maxWaiting})
+}
+
+func newBenchWith(t *testing.T, o Options) *bench {
+	t.Helper()
+	o.Spool = spool.Limits{Memory: 1 << 16, File: 1 << 20, Dir: t.TempDir()}
+	o.Log = slog.New(slog.DiscardHandler)
+	if o.Pressure == nil {
+		o.Pressure = func() {}
+	}
+	d := New(o)
 	g, err := d.NewGeneration(1, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &bench{t, d, g}
+}
+
+// another is the bench of one more generation.
+func (b *bench) another() *bench {
+	b.Helper()
+	g, err := b.d.NewGeneration(b.g.Number()+1, 8)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &bench{b.T, b.d, g}
+}
+
+// eventually waits for something that other goroutines bring about.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s has not come true", what)
+		}
+	}
+}
+
+// silentSeat is a ready seat whose worker is played by the test.
+func (b *bench) silentSeat(slots int) (*Seat, []*os.File) {
+	b.Helper()
+	seat, peers, err := b.g.NewSeat(slots, func() {})
+	if err != nil {
+		b.Fatal(err)
+	}
+	seat.Ready()
+	return seat, peers
+}
+
+// take has slot k of a silent seat receive what the queue holds, and say so of
+// the last.
+func (b *bench) take(s *Seat, k int, q *link.Queue) []uint64 {
+	ids := q.Drain()
+	if len(ids) > 0 {
+		id := ids[len(ids)-1]
+		b.g.board.Set(s.indexes[k], link.SlotStatus{State: link.SlotWorking, PID: 1, RequestID: id, StartedAt: link.Now(), Sequence: id >> indexBits})
+	}
+	return ids
 }
 
 // worker seats a stand-in that answers with the frames of answer; nil kills it.
@@ -46,12 +93,15 @@ func (b *bench) worker(answer func(id uint64) []byte) (*Seat, *linktest.Worker, 
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := &linktest.Worker{Queue: b.g.Queue().WorkersEnd(), Slot: peers[0], Board: b.g.Board(), Index: seat.Slots()[0],
-		Answer: func(_ []byte, id uint64) []byte { return answer(id) }}
+	w := &linktest.Worker{Queue: b.g.Queue().WorkersEnd(), Direct: seat.DirectPeer(), Slot: peers[0], Board: b.g.Board(), Index: seat.Slots()[0],
+		Given: make(chan *os.File, 1), Answer: func(_ []byte, id uint64) []byte { return answer(id) }}
 	ended := make(chan struct{})
 	go func() {
 		w.Run()
 		peers[0].Close()
+		if w.Direct != nil {
+			w.Direct.Close()
+		}
 		close(ended)
 	}()
 	seat.Ready()

@@ -65,13 +65,16 @@ type Dispatcher struct {
 	probe    *probe
 	watching bool // sweep will be called
 	sweeper  *time.Timer
-	suspects []suspect     // of the sweep that runs
-	polled   []unix.PollFd // likewise
+
+	// Of the sweep that runs; there is never more than one, and it needs no lock.
+	sweepProbe *probe
+	suspects   []suspect
+	polled     []unix.PollFd
 }
 
 // New makes a dispatcher that has no generation yet: requests wait.
 func New(options Options) *Dispatcher {
-	d := &Dispatcher{options: options, seats: map[uint32]*Seat{}, probe: newProbe()}
+	d := &Dispatcher{options: options, seats: map[uint32]*Seat{}, probe: newProbe(), sweepProbe: newProbe()}
 	d.sweeper = time.AfterFunc(time.Hour, d.sweep)
 	d.sweeper.Stop()
 	return d
@@ -278,11 +281,10 @@ func (d *Dispatcher) finished(c *Call) {
 	s := c.seat
 	d.settle(c)
 	if d.waiting > 0 {
-		now := link.Now()
 		if s != nil {
-			d.pumpTo(s, now)
+			d.pumpTo(s)
 		}
-		d.pump(now)
+		d.pump()
 	}
 	d.mu.Unlock()
 }

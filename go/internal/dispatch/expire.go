@@ -67,10 +67,14 @@ func (s *Seat) Expire(id uint64, err error) bool {
 		d.mu.Unlock()
 		return true
 	}
-	body, offer := c.Stream, c.Offer
-	if c.ready != nil || body == nil {
+	if c.ready != nil {
 		d.mu.Unlock()
-		return false // the response is there, or coming at this moment
+		return false // the response is being read at this moment
+	}
+	body, offer := c.Stream, c.Offer
+	if body == nil {
+		d.mu.Unlock()
+		return false // the app has taken the client's connection over
 	}
 	c.expired = true
 	d.mu.Unlock()
@@ -111,10 +115,12 @@ func (r *reader) swallow(h link.FrameHeader) error {
 			_ = r.offer.Decline()
 		}
 		r.abandon()
+	case h.Type == link.FrameHijack:
+		r.hijacked = true
 	default:
 		c := r.call
 		r.call = nil
-		r.g.d.finished(c)
+		r.finished(c)
 	}
 	return nil
 }

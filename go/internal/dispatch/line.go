@@ -1,5 +1,7 @@
 package dispatch
 
+import "passenger/go/internal/link"
+
 // line is a FIFO of waiting calls. Guarded by the dispatcher's lock.
 type line struct {
 	first, last *Call
@@ -67,7 +69,7 @@ func (d *Dispatcher) leave(c *Call) {
 }
 
 // pump sends what waits as far as there is credit; d.mu is held.
-func (d *Dispatcher) pump(now int64) {
+func (d *Dispatcher) pump() {
 	for d.line.first != nil {
 		g := d.choose()
 		if g == nil {
@@ -75,7 +77,7 @@ func (d *Dispatcher) pump(now int64) {
 		}
 		c := d.line.first
 		d.leave(c)
-		if !d.spent(c, now) && !d.send(g, nil, c) {
+		if !d.spent(c) && !d.send(g, nil, c) {
 			d.line.prepend(c)
 			d.waiting++
 			return
@@ -86,8 +88,11 @@ func (d *Dispatcher) pump(now int64) {
 // spent answers a call that need not be sent any more, because its client has
 // hung up or because it has waited for too long. d.mu is held, and the call is
 // neither in line nor in the table.
-func (d *Dispatcher) spent(c *Call, now int64) bool {
-	waited := now - c.submitted
+func (d *Dispatcher) spent(c *Call) bool {
+	if c.Client == nil && d.options.MaxQueueTime == 0 {
+		return false
+	}
+	waited := link.Now() - c.submitted
 	switch {
 	case c.gone || c.Client != nil && waited >= int64(patience) && d.probe.gone(c.Client):
 		d.abandoned++

@@ -56,7 +56,7 @@ func (d *Dispatcher) lost(g *Generation, until uint64, suspects map[uint64]bool)
 		d.settle(c)
 		d.fail(c, ErrWorkerDied)
 	}
-	d.pump(link.Now())
+	d.pump()
 	return again, unsettled
 }
 

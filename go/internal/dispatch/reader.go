@@ -17,7 +17,7 @@ import (
 // read takes the response frames of one slot until the worker closes it.
 func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 	g := s.g
-	r := reader{g: g, worker: s.id, index: index, stream: stream}
+	r := reader{g: g, seat: s, index: index, stream: stream}
 	err := r.run()
 	stream.Close()
 	failure := error(ErrWorkerDied)
@@ -29,10 +29,12 @@ func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 	}
 	if r.call != nil { // in the middle of a response
 		g.d.finished(r.call)
-		if r.streaming {
+		switch {
+		case r.hijacked:
+		case r.streaming:
 			r.endOffer()
 			r.body.CloseWrite(failure)
-		} else {
+		default:
 			r.call.answer(failure)
 		}
 		return
@@ -47,13 +49,14 @@ func (s *Seat) read(index int, stream *link.SlotStream, broken func()) {
 // reader turns the frames of one slot into responses.
 type reader struct {
 	g         *Generation
-	worker    uint32 // its id
-	index     int    // of the slot
+	seat      *Seat
+	index     int // of the slot
 	stream    *link.SlotStream
 	call      *Call        // whose response is being read; nil between responses
 	streaming bool         // its head has been delivered, body is being filled
 	body      *spool.Spool // of the streaming call
 	offer     *Offer       // of the streaming call, until its outcome is known
+	hijacked  bool         // the app has taken the client's connection over and is still at work
 	abandoned bool         // the worker has been told that its client has gone
 	chunk     []byte
 }
@@ -64,15 +67,24 @@ func (r *reader) run() error {
 		if err != nil {
 			return err
 		}
-		if r.streaming {
+		switch {
+		case r.hijacked:
+			err = r.afterHijack(h)
+		case r.streaming:
 			err = r.continued(h)
-		} else {
+		default:
 			err = r.begin(h)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// finished: the worker is done with the call.
+func (r *reader) finished(c *Call) {
+	r.g.d.finished(c)
+	r.seat.countRequest()
 }
 
 // begin reads the first frame of a response.
@@ -87,7 +99,7 @@ func (r *reader) begin(h link.FrameHeader) error {
 	if c.expired {
 		return r.swallow(h)
 	}
-	c.Kind, c.Status, c.Worker = h.Type, h.Status, r.worker
+	c.Kind, c.Status, c.Worker = h.Type, h.Status, r.seat.id
 	if h.Type == link.FrameFailed {
 		text := make([]byte, h.Length)
 		if err := r.stream.ReadFull(text); err != nil {
@@ -103,6 +115,9 @@ func (r *reader) begin(h link.FrameHeader) error {
 	var err error
 	if c.Headers, rest, err = r.stream.ReadHead(c.Headers, h.Length); err != nil {
 		return err
+	}
+	if h.Type == link.FrameHijack {
+		return r.hijack(rest)
 	}
 	if c.Status < 100 || c.Status > 999 {
 		return fmt.Errorf("response has the status %d", c.Status)
@@ -170,7 +185,7 @@ func parseLength(b []byte) (int64, error) {
 func (r *reader) deliver(err error) {
 	c := r.call
 	r.call = nil
-	r.g.d.finished(c)
+	r.finished(c)
 	c.answer(err)
 }
 
@@ -208,7 +223,7 @@ func (r *reader) continued(h link.FrameHeader) error {
 		if h.Type == link.FrameAborted {
 			err = ErrAborted
 		}
-		r.g.d.finished(c)
+		r.finished(c)
 		body.CloseWrite(err)
 		return nil
 	}
@@ -230,7 +245,7 @@ var ErrAborted = errors.New("the application broke off its response")
 
 // drop reads over a frame of a response that nobody waits for.
 func (r *reader) drop(h link.FrameHeader) error {
-	if err := r.stream.Discard(h.Length); err != nil || h.Type != link.FrameFile {
+	if err := r.stream.Discard(h.Length); err != nil || h.Type != link.FrameFile && h.Type != link.FrameHijack {
 		return err
 	}
 	fd, err := r.stream.TakeFile()

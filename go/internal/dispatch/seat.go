@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"passenger/go/internal/link"
@@ -14,8 +15,13 @@ import (
 type Seat struct {
 	g       *Generation
 	indexes []int
+	place   int // among the workers on the scoreboard
 	streams []*link.SlotStream
 	readers sync.WaitGroup
+
+	served  atomic.Uint64 // requests that the worker is done with
+	alarmAt uint64
+	alarm   func()
 
 	direct *link.Queue // the worker's own; nil without sticky sessions, and when it has ended
 	peer   *os.File    // the worker's end of it
@@ -50,6 +56,7 @@ func (g *Generation) NewSeat(n int, broken func()) (seat *Seat, peers []*os.File
 	}
 	g.d.mu.Lock()
 	seat.id = g.d.newSeatID()
+	seat.place = g.board.TakePlace()
 	g.d.seats[seat.id] = seat
 	g.seats = append(g.seats, seat)
 	g.d.mu.Unlock()
@@ -82,6 +89,19 @@ func (s *Seat) open() (peers []*os.File, err error) {
 	return peers, nil
 }
 
+// Alarm has a function called when the worker is done with that many requests.
+// It must be set before Ready; the function must not block.
+func (s *Seat) Alarm(requests uint64, alarm func()) { s.alarmAt, s.alarm = requests, alarm }
+
+// Served is how many requests the worker is done with, as its responses say.
+func (s *Seat) Served() uint64 { return s.served.Load() }
+
+func (s *Seat) countRequest() {
+	if s.served.Add(1) == s.alarmAt && s.alarm != nil {
+		s.alarm()
+	}
+}
+
 // ID names the worker for as long as it lives. It cannot be guessed from
 // others, and is never 0.
 func (s *Seat) ID() uint32 { return s.id }
@@ -89,6 +109,9 @@ func (s *Seat) ID() uint32 { return s.id }
 // DirectPeer is the worker's end of its own queue, which the caller passes on
 // and closes; nil if the workers have none (Options.Sticky).
 func (s *Seat) DirectPeer() *os.File { return s.peer }
+
+// Place is the worker's place among the workers on the scoreboard.
+func (s *Seat) Place() int { return s.place }
 
 // Slots are the scoreboard indexes of the seat.
 func (s *Seat) Slots() []int { return s.indexes }
@@ -102,7 +125,7 @@ func (s *Seat) Ready() {
 		s.ready = true
 		s.g.slots += len(s.indexes)
 		s.g.left = slices.DeleteFunc(s.g.left, func(o *Seat) bool { return o == s })
-		d.pump(link.Now())
+		d.pump()
 	}
 }
 
@@ -122,9 +145,8 @@ func (s *Seat) Leaving() {
 		if s.g.slots == 0 {
 			d.takeBack(s.g, nil)
 		}
-		now := link.Now()
-		d.requeue(now)
-		d.pump(now)
+		d.requeue()
+		d.pump()
 	}
 }
 
@@ -158,8 +180,9 @@ func (s *Seat) Close() {
 			g.board.Vacate(i)
 		}
 		g.freeSlots = append(g.freeSlots, s.indexes...)
+		g.board.LeavePlace(s.place)
 		until := g.d.sequence
-		g.d.pump(link.Now())
+		g.d.pump()
 		g.d.mu.Unlock()
 		g.audit(until)
 	}()

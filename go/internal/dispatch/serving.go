@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"slices"
-
-	"passenger/go/internal/link"
 )
 
 // Serve makes g the one generation that takes requests, and starts with those
@@ -18,7 +16,7 @@ func (d *Dispatcher) Serve(g *Generation) {
 			d.quit(other)
 		}
 	}
-	d.pump(link.Now())
+	d.pump()
 }
 
 // Join has g take requests beside the generations that do already.
@@ -26,7 +24,7 @@ func (d *Dispatcher) Join(g *Generation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.join(g)
-	d.pump(link.Now())
+	d.pump()
 }
 
 // Quit has g take no more requests. Those that none of its workers has
@@ -35,7 +33,7 @@ func (d *Dispatcher) Quit(g *Generation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.quit(g)
-	d.pump(link.Now())
+	d.pump()
 }
 
 func (d *Dispatcher) join(g *Generation) {
@@ -56,7 +54,7 @@ func (d *Dispatcher) quit(g *Generation) {
 	for _, s := range g.seats {
 		d.takeBackFrom(s)
 	}
-	d.requeue(link.Now())
+	d.requeue()
 }
 
 // choose finds the generation for the next request, nil if none has credit:
@@ -141,11 +139,11 @@ func (d *Dispatcher) takeBack(g *Generation, s *Seat) {
 // requeue answers the requests that have been taken back, or puts them at the
 // head of the line; those for a certain worker that is still there at the head
 // of its own. d.mu is held.
-func (d *Dispatcher) requeue(now int64) {
+func (d *Dispatcher) requeue() {
 	slices.SortStableFunc(d.back, func(a, b *Call) int { return int(a.submitted - b.submitted) })
 	for _, c := range slices.Backward(d.back) {
 		switch {
-		case d.spent(c, now):
+		case d.spent(c):
 		case d.refusal != nil:
 			d.fail(c, d.refusal)
 		default:

@@ -48,11 +48,11 @@ func (d *Dispatcher) submitTo(s *Seat, c *Call) error {
 func (s *Seat) credit() int { return len(s.indexes) * (1 + lookAhead) }
 
 // pumpTo sends what waits for one worker; d.mu is held.
-func (d *Dispatcher) pumpTo(s *Seat, now int64) {
+func (d *Dispatcher) pumpTo(s *Seat) {
 	for s.line.first != nil && s.takes() && s.underway < s.credit() {
 		c := s.line.first
 		d.leave(c)
-		if !d.spent(c, now) && !d.send(s.g, s, c) {
+		if !d.spent(c) && !d.send(s.g, s, c) {
 			l := &s.line
 			if !s.takes() {
 				l = &d.line
@@ -82,7 +82,7 @@ func (d *Dispatcher) takeBackFrom(s *Seat) {
 func (d *Dispatcher) silence(s *Seat) {
 	s.deaf = true
 	d.takeBackFrom(s)
-	d.requeue(link.Now())
+	d.requeue()
 }
 
 // openDirect gives the seat a queue of its own.
@@ -115,7 +115,7 @@ func (d *Dispatcher) closeDirect(s *Seat) {
 			d.fail(c, ErrWorkerDied)
 		}
 	}
-	d.requeue(link.Now())
+	d.requeue()
 	if err := queue.Close(); err != nil {
 		d.options.Log.Warn("closing the direct queue of an application process", "error", fmt.Errorf("worker %d: %w", s.id, err))
 	}

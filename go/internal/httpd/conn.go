@@ -50,6 +50,11 @@ type Conn struct {
 
 	gatherer gatherer
 
+	// abandoned is called when the connection ends before it is taken over;
+	// guarded by owner.mu.
+	abandoned func()
+	unreading bool // Read gives what has been read already, and nothing else
+
 	// The server has been given the bytes of one request, `given` of them, and
 	// nothing else; or nothing yet.
 	clean bool
@@ -100,6 +105,9 @@ func splitAddr(a net.Addr) (host, port string) {
 // Read extends the deadline while a body is being read: a slow upload is
 // fine, a stalled one is not.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.unreading {
+		return 0, errNothingRead
+	}
 	if c.readingBody {
 		if now := time.Now(); c.readDeadline.Sub(now) < bodyStall-deadlineSlack {
 			c.readDeadline = now.Add(bodyStall)

@@ -92,7 +92,12 @@ func (c *Conn) Close() error {
 	}
 	c.owner.mu.Lock()
 	delete(c.owner.open, c)
+	abandoned := c.abandoned
+	c.abandoned = nil
 	c.owner.mu.Unlock()
+	if abandoned != nil {
+		abandoned()
+	}
 	if c.lent.Load() {
 		// It ends for the client now, whoever else has the socket. A connection
 		// that the client has ended already cannot be shut down.

@@ -62,6 +62,9 @@ func TestADetachedRequestIsACopyThatReachesNoClient(t *testing.T) {
 	if d.Conn.RemoteHost() != "192.0.2.1" || d.Conn.RemotePort() != "5" || d.HasBody() {
 		t.Errorf("%s:%s, body: %v", d.Conn.RemoteHost(), d.Conn.RemotePort(), d.HasBody())
 	}
+	if d.Conn.Client() != nil {
+		t.Error("there is a client to look at")
+	}
 	_, write := d.Conn.Write([]byte("x"))
 	_, read := d.Conn.Read(make([]byte, 1))
 	_, copied := d.Conn.ReadFrom(bytes.NewReader([]byte("x")))

@@ -62,6 +62,7 @@ func NewServer(handler Handler, refuse Refuser, log *slog.Logger) *Server {
 		CloseOnShutdown:               true,
 		SecureErrorLogMessage:         true,
 		LazyRequestTime:               true,
+		KeepHijackedConns:             true, // see Exchange.TakeOver
 	}
 	return s
 }

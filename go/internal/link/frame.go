@@ -42,6 +42,7 @@ const (
 	FrameSent     FrameType = 7
 	FrameFailed   FrameType = 8
 	FrameAborted  FrameType = 9
+	FrameHijack   FrameType = 10
 )
 
 func (t FrameType) String() string {
@@ -64,6 +65,8 @@ func (t FrameType) String() string {
 		return "offer"
 	case FrameSent:
 		return "sent"
+	case FrameHijack:
+		return "hijack"
 	}
 	return fmt.Sprintf("unknown(%d)", uint8(t))
 }
@@ -101,7 +104,7 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 		Length: int(binary.LittleEndian.Uint32(b[4:])),
 		ID:     binary.LittleEndian.Uint64(b[8:]),
 	}
-	if h.Type < FrameHead || h.Type > FrameAborted {
+	if h.Type < FrameHead || h.Type > FrameHijack {
 		return h, fmt.Errorf("response frame has unknown type %d", b[1])
 	}
 	if h.Length > MaxPayload {
@@ -157,7 +160,7 @@ func AppendFrame(dst []byte, t FrameType, status int, id uint64, payload []byte)
 	return append(dst, payload...)
 }
 
-// HeadPayload builds the payload of a head, complete, file or offer frame.
+// HeadPayload builds the payload of a head, complete, file, offer or hijack frame.
 func HeadPayload(headers Headers, body []byte) []byte {
 	p := binary.LittleEndian.AppendUint32(nil, uint32(len(headers)))
 	p = append(p, headers...)

@@ -65,15 +65,17 @@ func TestGoldenResponsesMeanWhatTheyMeanInRuby(t *testing.T) {
 		headers string // of frames that begin a response
 		rest    string
 	}{
-		"response_complete": {FrameComplete, 200, html, "<p>Hello</p>"},
-		"response_head":     {FrameHead, 206, html, "first"},
-		"response_body":     {FrameBody, 0, "", "second"},
-		"response_end":      {FrameEnd, 0, "", ""},
-		"response_file":     {FrameFile, 200, "Content-Type: image/png|", "/srv/app/public/logo.png"},
-		"response_offer":    {FrameOffer, 200, "Content-Type: text/plain|", bytes8(5_000_000)},
-		"response_sent":     {FrameSent, 0, "", bytes8(1_000_000)},
-		"response_failed":   {FrameFailed, 0, "", "RuntimeError\x00boom\x00app.rb:1:in `call'\napp.rb:2:in `run'"},
-		"response_aborted":  {FrameAborted, 0, "", ""},
+		"response_complete":    {FrameComplete, 200, html, "<p>Hello</p>"},
+		"response_head":        {FrameHead, 206, html, "first"},
+		"response_body":        {FrameBody, 0, "", "second"},
+		"response_end":         {FrameEnd, 0, "", ""},
+		"response_file":        {FrameFile, 200, "Content-Type: image/png|", "/srv/app/public/logo.png"},
+		"response_offer":       {FrameOffer, 200, "Content-Type: text/plain|", bytes8(5_000_000)},
+		"response_sent":        {FrameSent, 0, "", bytes8(1_000_000)},
+		"response_failed":      {FrameFailed, 0, "", "RuntimeError\x00boom\x00app.rb:1:in `call'\napp.rb:2:in `run'"},
+		"response_aborted":     {FrameAborted, 0, "", ""},
+		"response_hijack":      {FrameHijack, 0, "", "\x00\x00\x00\x00"},
+		"response_hijack_head": {FrameHijack, 101, "Connection: Upgrade|Upgrade: chat|", ""},
 	} {
 		s, peer, err := NewSlotStream()
 		if err != nil {
@@ -119,7 +121,7 @@ func TestGoldenResponsesMeanWhatTheyMeanInRuby(t *testing.T) {
 
 func TestEveryGoldenFrameIsRead(t *testing.T) {
 	files, err := filepath.Glob("../../../spec/fixtures/frames/*.bin")
-	if err != nil || len(files) != 12 {
-		t.Errorf("there are %d golden frames and the tests here read 12 (%v)", len(files), err)
+	if err != nil || len(files) != 14 {
+		t.Errorf("there are %d golden frames and the tests here read 14 (%v)", len(files), err)
 	}
 }

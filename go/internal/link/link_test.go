@@ -338,3 +338,54 @@ func FuzzHeaderBlocks(f *testing.F) {
 		}
 	})
 }
+
+func TestADuplicateOfTheWorkersEndReceivesAndMayBeClosed(t *testing.T) {
+	q, err := NewQueue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	worker, err := q.DuplicateWorkersEnd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Request
+	send := func(id uint64) {
+		r.Reset()
+		r.Add(KeyPathInfo, bytes.Repeat([]byte("x"), 5000))
+		r.EndFields()
+		r.SetID(id)
+		if err := q.Send(r.Bytes(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(1)
+	buf := make([]byte, MaxMessage)
+	n, err := unix.Read(int(worker.Fd()), buf)
+	if p, perr := ParseRequest(buf[:max(n, 0)]); err != nil || perr != nil || p.ID != 1 {
+		t.Fatalf("received %d bytes, %v, %v", n, err, perr)
+	}
+	send(2)
+	send(3)
+	worker.Close()
+	if ids := q.Drain(); len(ids) != 2 || ids[0] != 2 || ids[1] != 3 {
+		t.Errorf("taken back: %v", ids)
+	}
+}
+
+func TestTheScoreboardKnowsWhenTheLastTwoRequestsWereTaken(t *testing.T) {
+	b, err := NewScoreboard(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for id := range uint64(3) {
+		b.Set(0, SlotStatus{State: SlotWorking, RequestID: id + 1, StartedAt: int64(100 * (id + 1))})
+		b.Set(0, SlotStatus{State: SlotIdle, RequestID: id + 1, StartedAt: int64(100 * (id + 1))})
+	}
+	for id, want := range map[uint64]int64{1: 0, 2: 200, 3: 300, 4: 0} {
+		if got := b.StartedAt(0, id); got != want {
+			t.Errorf("request %d was taken at %d, not %d", id, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -47,17 +48,36 @@ type slotRecord struct {
 	_                 [8]byte
 }
 
-// Scoreboard is the memory shared by the engine and the workers of one
-// generation. It says which slot works on which request.
-type Scoreboard struct {
-	file    *os.File
-	mem     []byte
-	records []slotRecord
+// crewRecord says how many of the process records behind it are in use.
+type crewRecord struct {
+	places uint32
+	_      [60]byte
 }
 
-// NewScoreboard makes a scoreboard of n slots in a memfd.
+// processRecord is what workers with several threads know of each other.
+type processRecord struct {
+	present uint32 // takes requests
+	busy    uint32 // requests that it works on
+	_       [56]byte
+}
+
+// Scoreboard is the memory shared by the engine and the workers of one
+// generation. It says which slot works on which request, and which worker has
+// nothing to do.
+type Scoreboard struct {
+	file      *os.File
+	mem       []byte
+	records   []slotRecord
+	crew      *crewRecord
+	processes []processRecord
+	taken     []bool // places, by index
+}
+
+// NewScoreboard makes a scoreboard of n slots, and so with places for no more
+// than n workers, in a memfd.
 func NewScoreboard(n int) (*Scoreboard, error) {
-	size := n * int(unsafe.Sizeof(slotRecord{}))
+	record := int(unsafe.Sizeof(slotRecord{}))
+	size := (n + 1 + n) * record
 	fd, err := unix.MemfdCreate("passenger-scoreboard", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating the scoreboard: %w", err)
@@ -72,7 +92,46 @@ func NewScoreboard(n int) (*Scoreboard, error) {
 		file.Close()
 		return nil, fmt.Errorf("mapping the scoreboard: %w", err)
 	}
-	return &Scoreboard{file: file, mem: mem, records: unsafe.Slice((*slotRecord)(unsafe.Pointer(&mem[0])), n)}, nil
+	return &Scoreboard{
+		file: file, mem: mem,
+		records:   unsafe.Slice((*slotRecord)(unsafe.Pointer(&mem[0])), n),
+		crew:      (*crewRecord)(unsafe.Pointer(&mem[n*record])),
+		processes: unsafe.Slice((*processRecord)(unsafe.Pointer(&mem[(n+1)*record])), n),
+		taken:     make([]bool, n),
+	}, nil
+}
+
+// TakePlace reserves the lowest free place for a worker. Workers look at all
+// up to the highest one, so there should be no gaps. TakePlace and LeavePlace
+// must not be called at the same time.
+func (s *Scoreboard) TakePlace() int {
+	place := slices.Index(s.taken, false)
+	s.taken[place] = true
+	s.countPlaces()
+	return place
+}
+
+// LeavePlace frees the place of a worker that has gone.
+func (s *Scoreboard) LeavePlace(place int) {
+	s.taken[place] = false
+	atomic.StoreUint32(&s.processes[place].present, 0)
+	atomic.StoreUint32(&s.processes[place].busy, 0)
+	s.countPlaces()
+}
+
+func (s *Scoreboard) countPlaces() {
+	places := len(s.taken)
+	for places > 0 && !s.taken[places-1] {
+		places--
+	}
+	atomic.StoreUint32(&s.crew.places, uint32(places))
+}
+
+// Busy is how many requests the worker at a place works on, and whether it
+// takes any. Workers with one thread do not say.
+func (s *Scoreboard) Busy(place int) (requests int, present bool) {
+	p := &s.processes[place]
+	return int(atomic.LoadUint32(&p.busy)), atomic.LoadUint32(&p.present) == 1
 }
 
 // File is the memfd, to be passed to the preloader.
@@ -162,6 +221,6 @@ func (s *Scoreboard) Close() error {
 	if err := unix.Munmap(s.mem); err != nil {
 		return err
 	}
-	s.records, s.mem = nil, nil
+	s.records, s.crew, s.processes, s.mem = nil, nil, nil, nil
 	return s.file.Close()
 }

@@ -15,8 +15,8 @@ import (
 // this size usually take one system call.
 const slotBuffer = 64 << 10
 
-// maxUnclaimed is how many descriptors of file frames may be ahead of their
-// frames in the buffer.
+// maxUnclaimed is how many descriptors may be ahead of their frames in the
+// buffer.
 const maxUnclaimed = 16
 
 // SlotStream is the engine's end of one worker thread's response stream. One
@@ -62,17 +62,17 @@ func (s *SlotStream) receive(p []byte) (int, error) {
 	if len(fds) > 0 {
 		s.files = append(s.files, fds...)
 		if len(s.files) > maxUnclaimed {
-			return n, errors.New("descriptors come without file frames")
+			return n, errors.New("descriptors come without frames that they belong to")
 		}
 	}
 	return n, err
 }
 
-// TakeFile returns the descriptor that came with the file frame that is being
-// read; the caller closes it.
+// TakeFile returns the descriptor that came with the file or hijack frame that
+// is being read; the caller closes it.
 func (s *SlotStream) TakeFile() (int, error) {
 	if len(s.files) == 0 {
-		return -1, errors.New("a file frame came without a descriptor")
+		return -1, errors.New("a frame came without its descriptor")
 	}
 	fd := s.files[0]
 	s.files = append(s.files[:0], s.files[1:]...)

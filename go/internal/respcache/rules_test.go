@@ -434,8 +434,12 @@ func TestBodiesThatComeInPiecesAreNotStored(t *testing.T) {
 func TestAConnectionThatIsTakenOverIsNotStored(t *testing.T) {
 	s := newSite(t, Options{}, func(x *httpd.Exchange) {
 		page("", publicMinute)(x)
-		x.Ctx.HijackSetNoResponse(true)
-		x.Ctx.Hijack(func(c net.Conn) { c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nstream")) })
+		if err := x.TakeOver(func(c *httpd.Conn, _ []byte) {
+			c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nstream"))
+			c.Close()
+		}, func() {}); err != nil {
+			t.Error(err)
+		}
 	})
 	for range 2 {
 		if a := s.ask("GET", "/a", "HTTP/1.0"); a.body != "stream" {

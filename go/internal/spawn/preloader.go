@@ -237,7 +237,7 @@ func (p *Preloader) Spawn(worker int, seat *dispatch.Seat, peers []*os.File) (*W
 	}
 	defer peer.Close()
 	fields := map[string]string{
-		"worker": strconv.Itoa(worker), "slots": joinNumbers(seat.Slots()), "id": strconv.FormatUint(uint64(seat.ID()), 10),
+		"worker": strconv.Itoa(worker), "slots": joinNumbers(seat.Slots()), "place": strconv.Itoa(seat.Place()), "id": strconv.FormatUint(uint64(seat.ID()), 10),
 	}
 	if seat.DirectPeer() != nil {
 		fields["direct_queue"] = "1"

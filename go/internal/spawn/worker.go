@@ -160,6 +160,12 @@ func (w *Worker) tell(verb string, fields map[string]string, files ...*os.File) 
 	return w.control.Send(link.Message{Verb: verb, Fields: fields, Files: files})
 }
 
+// StopKeeping is Stop for a worker that is to stay while the app holds
+// connections that it has taken over.
+func (w *Worker) StopKeeping() error {
+	return w.control.Send(link.Message{Verb: "stop", Fields: map[string]string{"keep_hijacked": "1"}})
+}
+
 // Kill ends the process at once. It never hits another process that has got
 // the same id since.
 func (w *Worker) Kill() error {

@@ -94,3 +94,23 @@ func TestTemporaryFilesHaveNoName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAWriterLearnsThatSomebodyElseHasEndedItsSpool(t *testing.T) {
+	s := newSpool(t, 10, 0)
+	result := make(chan error)
+	go func() {
+		_, err := s.Write(make([]byte, 100))
+		result <- err
+	}()
+	broken := errors.New("broken off")
+	s.CloseWrite(broken)
+	if err := <-result; !errors.Is(err, ErrReaderGone) {
+		t.Errorf("the waiting write ends with %v", err)
+	}
+	if _, err := s.Write([]byte("x")); !errors.Is(err, ErrReaderGone) {
+		t.Errorf("the next write ends with %v", err)
+	}
+	if _, err := io.ReadAll(s); err != broken {
+		t.Errorf("the reader gets %v", err)
+	}
+}

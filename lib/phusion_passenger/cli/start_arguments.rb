@@ -67,8 +67,9 @@ module PhusionPassenger
       # A list is made of all uses of its option; each is one element, whatever characters it has.
       def collected(option, value) = [*@layer.values[option.name], value]
 
+      # No line may begin with a dash: optparse would take it for a switch.
       def wrap(text)
-        text.scan(/\S.{0,72}(?=\s|\z)|\S+/)
+        text.gsub(/ (?=-)/, "\u00a0").scan(/\S.{0,72}(?=\s|\z)|\S+/).map { |line| line.tr("\u00a0", " ") }
       end
 
       def suggestion(flag)

@@ -8,13 +8,14 @@ require "tmpdir"
 
 root = File.expand_path("../../..", __dir__)
 require File.join(root, "lib/phusion_passenger/native.so")
-%w[log control null_input request_handler redaction boot_error].each { |file| require File.join(root, "phusion_passenger", file) }
+%w[log control hijack null_input request_handler redaction boot_error].each { |file| require File.join(root, "phusion_passenger", file) }
 
 # Plays the engine against one slot of the extension.
 class SlotDriver
   Native = PhusionPassenger::Native
   KEYS = File.readlines(File.expand_path("../../../go/internal/link/env_keys.txt", __dir__), chomp: true).freeze
-  TYPES = { 1 => :head, 2 => :body, 3 => :end, 4 => :complete, 5 => :file, 6 => :offer, 7 => :sent, 8 => :failed, 9 => :aborted }.freeze
+  TYPES = { 1 => :head, 2 => :body, 3 => :end, 4 => :complete, 5 => :file, 6 => :offer, 7 => :sent, 8 => :failed, 9 => :aborted,
+            10 => :hijack }.freeze
   NOTICES = { client_gone: 1, socket: 2, no_socket: 3 }.freeze
   Frame = Struct.new(:type, :status, :id, :payload, :descriptor, :bytes) do
     def headers = parsed.first
@@ -45,25 +46,33 @@ class SlotDriver
   TEMPLATE = {
     "SCRIPT_NAME" => "", "SERVER_SOFTWARE" => "test", "rack.version" => [1, 3], "rack.errors" => StringIO.new,
     "rack.input" => PhusionPassenger::NullInput.new, "rack.url_scheme" => "http", "rack.multithread" => false,
-    "rack.multiprocess" => true, "rack.run_once" => false, "rack.hijack?" => false,
+    "rack.multiprocess" => true, "rack.run_once" => false, "rack.hijack?" => true,
     "HTTP_X_SENDFILE_TYPE" => "X-Sendfile", "sendfile.type" => ""
   }.freeze
 
-  attr_reader :slots, :queue
+  attr_reader :slots, :queue, :direct
 
-  def initialize(slots: 1, template: TEMPLATE)
+  # direct: whether the worker has a queue of its own, too; alone: whether the slots wait like those of different workers;
+  # workers: how many there are, each with that many slots
+  def initialize(slots: 1, template: TEMPLATE, direct: false, alone: false, workers: 1)
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
+    if direct
+      own, @direct_end = Native.socketpair(:seqpacket)
+      @direct = UNIXSocket.for_fd(own)
+    end
     @board = anonymous_file
-    @board.truncate(64 * slots)
+    all = slots * workers
+    @board.truncate(64 * (2 * all + 1))
+    @board.pwrite([workers].pack("V"), 64 * all)
     board = Native::Scoreboard.new(@board.fileno)
-    turn = Native::Turn.new if slots > 1
+    turns = Array.new(workers) { |place| Native::Turn.new(board, all, place) } if slots > 1 && !alone
     prepared = Native.env_template(template)
     @streams = []
-    @slots = Array.new(slots) do |index|
+    @slots = Array.new(all) do |index|
       engine, worker = Native.socketpair(:stream)
       @streams << UNIXSocket.for_fd(engine)
-      Native::Slot.new(@queue_end, worker, board, index, prepared, turn)
+      Native::Slot.new(@queue_end, worker, board, index, prepared, turns && turns[index / slots], @direct_end)
     end
     @sequence = 0
   end
@@ -77,6 +86,10 @@ class SlotDriver
     @streams.each { |stream| stream.close unless stream.closed? }
     @slots.each(&:close)
     Native.close_fd(@queue_end)
+    if @direct
+      @direct.close unless @direct.closed?
+      Native.close_fd(@direct_end)
+    end
     @board.close
   end
 
@@ -84,19 +97,19 @@ class SlotDriver
     @queue.close
   end
 
-  # Puts a request into the queue and returns its id.
-  def request(environment = {}, body: "", flags: 0, file: nil, body_length: nil)
+  # Puts a request into the queue, or the worker's own one, and returns its id.
+  def request(environment = {}, body: "", flags: 0, file: nil, body_length: nil, to: @queue)
     @sequence += 1
     id = (@sequence << 24) | 1
     flags |= 1 if file
     message = encode(REQUEST.merge(environment), id, flags, body_length || (file ? file.size : body.bytesize)) + body.b
-    put(message, file ? [file] : [])
+    put(message, file ? [file] : [], to)
     id
   end
 
-  def put(message, files = [])
+  def put(message, files = [], queue = @queue)
     rights = Socket::AncillaryData.unix_rights(*files.map(&:to_io)) unless files.empty?
-    @queue.sendmsg(message, 0, nil, *rights)
+    queue.sendmsg(message, 0, nil, *rights)
   end
 
   # The env of a request that is put and received at once.
@@ -121,7 +134,7 @@ class SlotDriver
     list = []
     loop do
       list << frame(index)
-      return list unless %i[head body offer sent].include?(list.last&.type)
+      return list unless %i[head body offer sent hijack].include?(list.last&.type)
     end
   end
 
@@ -133,7 +146,8 @@ class SlotDriver
 
   # The scoreboard's record as a Hash.
   def record(index = 0)
-    %i[state pid request_id started_at finished sequence].zip(@board.pread(40, 64 * index).unpack("VVQ<Q<Q<Q<")).to_h
+    %i[state pid request_id started_at finished sequence previous_id previous_started_at]
+      .zip(@board.pread(56, 64 * index).unpack("VVQ<6")).to_h
   end
 
   private

@@ -107,6 +107,20 @@ RSpec.describe "Golden frames" do
       expect_frame("response_failed")
     end
 
+    it "are what a hijack becomes, with and without a head" do
+      { "response_hijack" => [nil, nil],
+        "response_hijack_head" => [101, { "Connection" => "Upgrade", "Upgrade" => "chat" }] }.each do |name, (status, headers)|
+        IO.for_fd(slot.hijack(slot.request_id, status, headers)).close
+        frame = driver.frame
+        expect(frame.bytes).to eq(golden(name))
+        frame.descriptor.close
+        slot.write_end
+        driver.frame
+        driver.put(golden("request_get"))
+        slot.receive
+      end
+    end
+
     it "are what a broken off stream becomes" do
       slot.write_head(200, {}, nil)
       slot.write_aborted

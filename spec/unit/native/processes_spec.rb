@@ -28,6 +28,16 @@ RSpec.describe "Application processes" do
       3.times { |number| expect(@engine.heard(@engine.worker_control(number + 1)).first).to eq("ready") }
     end
 
+    it "may go on with a queue of its own" do
+      engine(app('"#{env["PATH_INFO"]} #{$$}"')).start
+      @engine.heard
+      2.times { |index| @engine.worker(index + 1, direct: true) }
+      @engine.request("/mine", worker: 2)
+      expect(@engine.answer.last).to end_with("/mine #{@engine.worker_pid(2)}")
+      @engine.request("/mine", worker: 1)
+      expect(@engine.answer.last).to end_with("/mine #{@engine.worker_pid(1)}")
+    end
+
     it "tells by signal how a worker ended, and forks another" do
       serving(app("$$"))
       Process.kill("KILL", @engine.worker_pid)
@@ -123,6 +133,17 @@ RSpec.describe "Application processes" do
       [reader, writer].each(&:close)
     end
 
+    it "tells the application how it is served, without secrets" do
+      serving(app("PhusionPassenger::App.options.map { |key, value| \"\#{key}=\#{value}\" }.join(\"\\n\")"))
+      options = @engine.get("/").lines(chomp: true).to_h { |line| line.split("=", 2) }
+      expect(options).to include(
+        "app_root" => @dir, "app_env" => "production", "app_type" => "rack", "base_uri" => "/", "spawn_method" => "smart",
+        "startup_file" => "#{@dir}/config.ru", "process_title" => "Passenger RubyApp", "passenger_root" => StandInEngine::ROOT,
+        "ruby_libdir" => "#{StandInEngine::ROOT}/lib", "passenger_version" => "7.0.0", "integration_mode" => "standalone"
+      )
+      expect(options.keys.grep(/key|password|secret/)).to eq([])
+    end
+
     it "has PhusionPassenger in the application, whether it requires the gem or not" do
       serving(<<~RUBY)
         require #{File.join(StandInEngine::ROOT, "lib/phusion_passenger.rb").inspect}
@@ -155,6 +176,27 @@ RSpec.describe "Application processes" do
     it "with unknown names are errors" do
       engine("PhusionPassenger.on_event(:starting_worker) { }").start
       expect(@engine.heard.last).to include("class" => "ArgumentError", "message" => /unknown event :starting_worker/)
+    end
+
+    {
+      "a worker that can't start" => ["PhusionPassenger.on_event(:starting_worker_process) { raise 'unhandled' }", nil],
+      "a thread that can't serve" => ["PhusionPassenger.on_event(:starting_request_handler_thread) { raise 'unhandled' }", nil],
+      "the main thread" => ["", "Thread.main.raise('unhandled')"]
+    }.each do |where, (code, request)|
+      it "tell of the exception that ends #{where}" do
+        engine(<<~RUBY).start
+          PhusionPassenger.on_event(:unhandled_exception_before_exit) { |error| warn("TOLD \#{error.message}"); raise "not again" }
+          #{code}
+          #{app(request || "1")}
+        RUBY
+        @engine.heard
+        @engine.worker(1, wait: false)
+        expect(@engine.heard.first).to eq("spawned")
+        @engine.request("/") if request
+        expect(@engine.heard.last).to include("status" => "exit 1")
+        expect(@engine.output.scan(/^TOLD.*/)).to eq(["TOLD unhandled"])
+        expect(@engine.output).to include("an event handler for :unhandled_exception_before_exit failed", "not again")
+      end
     end
 
     it "that fail while a worker starts end it and tell why" do

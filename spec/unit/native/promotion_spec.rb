@@ -81,13 +81,16 @@ RSpec.describe "A worker that is promoted" do
   end
 
   it "has nothing left of the worker but its memory" do
-    serving(<<~RUBY, threads: 2)
+    engine(<<~RUBY, threads: 2).start
       PhusionPassenger.on_event(:after_installing_signal_handlers) { trap("USR1") { warn("WORKER'S TRAP") } }
       PhusionPassenger.on_event(:starting_worker_process) { Thread.new { sleep } }
       #{app("1")}
     RUBY
+    @engine.heard
+    @engine.worker(1, direct: true)
     preloader = promoted
     expect(sockets_of(preloader).size).to eq(2) # control, queue
+    expect(Dir.children("/proc/#{preloader}/fd").count { |fd| File.readlink("/proc/#{preloader}/fd/#{fd}").include?("eventpoll") }).to eq(0)
     expect(File.read("/proc/#{preloader}/cmdline").delete("\0").strip).to eq("Passenger AppPreloader: #{@dir}")
     board = @engine.board_name
     expect(Dir.children("/proc/#{preloader}/fd").count { |fd| File.readlink("/proc/#{preloader}/fd/#{fd}") == board }).to eq(1)

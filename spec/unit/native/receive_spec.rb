@@ -54,6 +54,33 @@ RSpec.describe "Receiving requests" do
     expect(slot.receive).to be_nil
   end
 
+  it "gives false while it is paused, also if it waits already, and takes nothing off the queue" do
+    thread = Thread.new { slot.receive }
+    wait_until_blocked(thread)
+    slot.pause(thread)
+    expect(thread.join(5)&.value).to be(false)
+    driver.request({ "PATH_INFO" => "/next" })
+    expect(slot.receive).to be(false)
+    slot.resume
+    expect(slot.receive).to include("PATH_INFO" => "/next")
+  end
+
+  it "wakes only a thread that waits for a request" do
+    asleep = Thread.new { sleep }
+    wait_until_blocked(asleep)
+    slot.pause(asleep)
+    slot.stop(asleep)
+    expect(asleep.join(0.05)).to be_nil
+    expect(slot.receive).to be_nil
+  ensure
+    asleep&.kill
+  end
+
+  it "does not mind threads that have ended" do
+    slot.pause(Thread.new {}.join)
+    expect(slot.receive).to be(false)
+  end
+
   it "can be killed while it waits, without harm to the next one" do
     thread = Thread.new { slot.receive }
     wait_until_blocked(thread)
@@ -110,6 +137,18 @@ RSpec.describe "Receiving requests" do
     end
   end
 
+  it "hears in time that it is to stop, and wakes for that by itself, however often it is tried" do
+    300.times do
+      one = SlotDriver.new
+      thread = Thread.new { one.slot.receive }
+      Thread.pass if rand < 0.5
+      one.slot.stop(thread)
+      expect(thread.join(5)).to be(thread), "a thread waits on although it was stopped"
+    ensure
+      one.finish
+    end
+  end
+
   describe "the scoreboard" do
     it "shows an idle slot before the first request" do
       slot
@@ -131,6 +170,15 @@ RSpec.describe "Receiving requests" do
       expect(driver.record).to include(state: 1, request_id: id, sequence: 1, finished: 1)
     end
 
+    it "keeps when the request before was taken" do
+      first = driver.request
+      slot.receive
+      started_at = driver.record[:started_at]
+      driver.request
+      slot.receive
+      expect(driver.record).to include(previous_id: first, previous_started_at: started_at)
+    end
+
     it "is written even for a message that can't be understood" do
       driver.put([9, 1, 0, 0, 0, 77 << 24, 0, 0].pack("CCCCVQ<Q<Q<"))
       expect { slot.receive }.to raise_error(PhusionPassenger::Native::ProtocolError)
@@ -138,8 +186,8 @@ RSpec.describe "Receiving requests" do
     end
 
     it "refuses a slot that is not on it" do
-      expect { PhusionPassenger::Native::Slot.new(0, 0, PhusionPassenger::Native::Scoreboard.new(board.fileno), 1, {}, nil) }
-        .to raise_error(PhusionPassenger::Native::ProtocolError, /slot 1/)
+      expect { PhusionPassenger::Native::Slot.new(0, 0, PhusionPassenger::Native::Scoreboard.new(board.fileno), 3, {}, nil, nil) }
+        .to raise_error(PhusionPassenger::Native::ProtocolError, /record 3 is not on the scoreboard/)
     end
 
     def board

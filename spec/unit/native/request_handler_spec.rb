@@ -446,6 +446,12 @@ RSpec.describe PhusionPassenger::RequestHandler do
   end
 
   describe "after the response" do
+    it "passes on that the application wants out-of-band work, if it does" do
+      serve(->(env) { [200, env["PATH_INFO"] == "/ask" ? { "!~Request-OOB-Work" => "1" } : {}, []] },
+            {}, { "PATH_INFO" => "/ask" }, {})
+      expect(oob_wanted).to eq([:complete])
+    end
+
     it "calls rack.response_finished in reverse order and rack.after_reply, when the client has it all" do
       calls = []
       app = lambda do |env|

@@ -105,6 +105,37 @@ RSpec.describe "Sending responses" do
       expect(sent({ "A" => "1" }.each)).to eq([%w[A 1]])
     end
 
+    it "that begin with !~ are talk with the server, which never leaves the process" do
+      expect(sent("!~Request-OOB-Work" => "true", "!~anything" => "x", "X" => "1")).to eq([%w[X 1]])
+      expect(slot).to be_oob_wanted
+    end
+
+    {
+      "a complete response" => ->(slot, headers) { slot.respond(200, headers, []) },
+      "a streamed response" => lambda do |slot, headers|
+        slot.write_head(200, headers, nil)
+        slot.write_end
+      end,
+      "a file" => ->(slot, headers) { File.open(__FILE__) { |file| slot.respond_with_file(200, headers, __FILE__, file.fileno) } },
+      "a large body" => ->(slot, headers) { slot.respond(200, headers, ["x" * 100_000]) },
+      "pairs" => ->(slot, headers) { slot.respond(200, headers.to_a, []) }
+    }.each do |what, response|
+      it "may ask for out-of-band work with #{what}, in any case of letters" do
+        driver.receive
+        expect(slot).not_to be_oob_wanted
+        response.call(slot, "!~request-oob-WORK" => "1", "x" => "1")
+        expect(slot).to be_oob_wanted
+        expect(driver.frame.headers).to eq([%w[x 1]])
+        driver.receive
+        expect(slot).not_to be_oob_wanted
+      end
+    end
+
+    it "that only look like talk with the server are sent" do
+      expect(sent("!x" => "1", "!" => "2", "~!x" => "3")).to eq([%w[!x 1], %w[! 2], %w[~!x 3]])
+      expect(slot).not_to be_oob_wanted
+    end
+
     it "that describe the connection, or are meant for the server, are left out" do
       expect(sent("Connection" => "close", "keep-alive" => "5", "Transfer-Encoding" => "gzip", "Upgrade" => "x", "TE" => "x",
                   "Trailer" => "x", "Proxy-Connection" => "x", "Status" => "200", "rack.something" => Object.new, "X" => "1"))
@@ -127,9 +158,11 @@ RSpec.describe "Sending responses" do
       end
     end
 
-    it "that ask for a partial hijack are refused" do
+    it "that ask for a partial hijack are left to those who can do that" do
       driver.receive
-      expect { slot.respond(200, { "rack.hijack" => ->(_) {} }, []) }.to raise_error(invalid, /hijack/)
+      [200, 101].each { |status| expect(slot.respond(status, { "rack.hijack" => ->(_) {} }, [])).to be(false) }
+      expect(slot.answer).to eq(:pending)
+      expect { slot.respond(101, {}, []) }.to raise_error(invalid, /101/)
     end
 
     it "are refused when they are none" do

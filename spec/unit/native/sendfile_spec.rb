@@ -62,7 +62,8 @@ RSpec.describe "Files that an application sends through Rack::Sendfile" do
     type, headers, rest = answer(sendfile(', "X-Sendfile"'))
     expect([type, rest]).to eq([:complete, ""])
     expect(headers).to include("x-sendfile" => "#{@dir}/report.txt", "content-length" => "0")
-    expect(File).to exist("#{@dir}/closed")
+    # The body is closed after the response has been sent.
+    Timeout.timeout(StandInEngine::PATIENCE) { sleep(0.005) until File.exist?("#{@dir}/closed") }
   end
 
   it "are named by the application's mapping for X-Accel-Redirect" do

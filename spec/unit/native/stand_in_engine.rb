@@ -29,7 +29,7 @@ class StandInEngine
     queue, @queue_end = Native.socketpair(:seqpacket)
     @queue = UNIXSocket.for_fd(queue)
     @board = File.open(Dir.tmpdir, File::RDWR | File::TMPFILE, 0o600)
-    @board.truncate(64 * capacity)
+    @board.truncate(64 * (2 * capacity + 1))
   end
 
   def write(name, content)
@@ -70,13 +70,21 @@ class StandInEngine
   end
 
   # Has a worker forked and waits until it is ready; returns its number.
-  def worker(number = @workers.size + 1, wait: true)
+  # direct: it gets a queue of its own, too
+  def worker(number = @workers.size + 1, wait: true, direct: false)
     engine, theirs = Native.socketpair(:seqpacket)
     streams = Array.new(@threads) { Native.socketpair(:stream) }
     first = @workers.size * @threads
     worker = { control: Control.new(engine), streams: streams.map { |ours, _| UNIXSocket.for_fd(ours) } }
     fds = [theirs, *streams.map(&:last)]
-    @control.post("spawn", { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(",") }, fds)
+    fields = { "worker" => number, "slots" => Array.new(@threads) { |i| first + i }.join(","), "place" => @workers.size }
+    if direct
+      ours, direct_queue = Native.socketpair(:seqpacket)
+      worker[:direct] = UNIXSocket.for_fd(ours)
+      fields.update("direct_queue" => "1", "id" => "4711")
+      fds << direct_queue
+    end
+    @control.post("spawn", fields, fds)
     fds.each { |fd| Native.close_fd(fd) }
     @workers[number] = worker
     return number unless wait
@@ -97,13 +105,15 @@ class StandInEngine
   def worker_pid(number = 1) = @workers[number][:pid]
   def worker_control(number = 1) = @workers[number][:control]
 
-  def request(path, environment = {})
+  # For the worker of that number alone, or for any.
+  def request(path, environment = {}, worker: nil)
     @sequence += 1
     fields = SlotDriver::REQUEST.merge("PATH_INFO" => path, **environment).map do |name, value|
       key = SlotDriver::KEYS.index(name)
       (key ? [key + 1].pack("C") : [0, name.bytesize].pack("Cv") + name) + [value.bytesize].pack("V") + value.b
     end.join
-    @queue.sendmsg([1, 1, 0, 0, fields.bytesize, @sequence << 24, 0, 0].pack("CCCCVQ<Q<Q<") + fields)
+    queue = worker ? @workers[worker].fetch(:direct) : @queue
+    queue.sendmsg([1, 1, 0, 0, fields.bytesize, @sequence << 24, 0, 0].pack("CCCCVQ<Q<Q<") + fields)
   end
 
   # The next frame of any worker as [type, payload], or nil when a worker has closed its stream.
@@ -123,6 +133,22 @@ class StandInEngine
       found = frame
       return found if found
     end
+  end
+
+  # The engine's end of a connection that the application takes over: the response to the request.
+  def hijacked(path)
+    request(path)
+    stream = @workers.values.flat_map { |worker| worker[:streams] }.first
+    header, _, _, control = Timeout.timeout(PATIENCE) { stream.recvmsg(16, scm_rights: true) }
+    _, type, _, length, = header.unpack("CCvVQ<")
+    stream.read(length)
+    raise "#{path}: a frame of type #{type} instead of a hijack" unless SlotDriver::TYPES.fetch(type) == :hijack
+
+    socket = control.unix_rights.first
+    type, = frame
+    raise "#{path}: #{type} instead of the end" unless type == :end
+
+    UNIXSocket.for_fd(socket.tap { |io| io.autoclose = false }.fileno)
   end
 
   # The body of the response, which is a complete one.
@@ -151,6 +177,7 @@ class StandInEngine
     @queue.close unless @queue.closed?
     @workers.each_value do |worker|
       worker[:control].close unless @dead
+      worker[:direct].close if worker[:direct] && !@dead
       worker[:streams].each { |stream| stream.close unless stream.closed? }
     end
     Native.close_fd(@queue_end) unless @dead

@@ -18,14 +18,16 @@ type Worker struct {
 	Queue *os.File // the workers' end
 	// Direct, if not nil, is the worker's own queue, which comes first.
 	Direct *os.File
-	Slot  *os.File // the worker's end of the slot stream
-	Board *link.Scoreboard
-	Index int
+	Slot   *os.File // the worker's end of the slot stream
+	Board  *link.Scoreboard
+	Index  int
 	// Answer returns the frames to write for a request message. It is called
 	// between the two scoreboard entries and must not keep the message.
 	Answer func(message []byte, id uint64) []byte
 	// File, if not nil, goes along with every answer.
 	File *os.File
+	// Given has files that go along with one answer each, and are closed then.
+	Given chan *os.File
 
 	buf [link.MaxMessage]byte
 }
@@ -47,17 +49,27 @@ func (w *Worker) Run() {
 		if !own {
 			sequence = id >> 24
 		}
-		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotWorking, PID: 1, RequestID: id, StartedAt: link.Now(), Sequence: sequence, Finished: finished})
+		startedAt := link.Now()
+		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotWorking, PID: 1, RequestID: id, StartedAt: startedAt, Sequence: sequence, Finished: finished})
 		frames := w.Answer(w.buf[:n], id)
 		if frames == nil {
 			return // died without an answer
 		}
-		if w.File != nil {
+		file, given := w.File, false
+		select {
+		case file = <-w.Given:
+			given = true
+		default:
+		}
+		if file != nil {
 			// One byte takes it along; the rest of the frame follows.
-			if err := unix.Sendmsg(slot, frames[:1], unix.UnixRights(int(w.File.Fd())), nil, 0); err != nil {
+			if err := unix.Sendmsg(slot, frames[:1], unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
 				return
 			}
 			frames = frames[1:]
+		}
+		if given {
+			file.Close()
 		}
 		for len(frames) > 0 {
 			n, err := unix.Write(slot, frames)
@@ -70,7 +82,7 @@ func (w *Worker) Run() {
 			frames = frames[n:]
 		}
 		finished++
-		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotIdle, PID: 1, RequestID: id, Sequence: sequence, Finished: finished})
+		w.Board.Set(w.Index, link.SlotStatus{State: link.SlotIdle, PID: 1, RequestID: id, StartedAt: startedAt, Sequence: sequence, Finished: finished})
 	}
 }
 
