@@ -25,6 +25,7 @@ module Bench
       when "idle" then idle
       when "static" then static
       when "static-memory" then static_memory
+      when "pool" then pool
       when "all" then contests(CONTESTS.select { |contest| @setup.only.nil? || @setup.only.include?(contest.name) })
       else contests(CONTESTS.select { |contest| contest.name == @setup.subject })
       end
@@ -67,6 +68,14 @@ module Bench
       publish(Session.open(@progress) { |session| Static::Memory.new(@setup, session).run }, labels(definitions))
     end
 
+    def pool
+      definitions = installed(POOL_SERVERS)
+      raise Error, "pool measures this project's server: leave it in --servers" unless definitions.include?(Servers::Passenger)
+
+      contest = Pool::Contest.new(@setup, @progress).run
+      publish(contest, labels(definitions).merge(contest.commands.to_h { |what, _| [what, what] }))
+    end
+
     def servers
       @servers ||= installed(SERVERS)
     end
@@ -103,11 +112,10 @@ module Bench
     end
 
     def document(finding, labels)
-      Document.new(finding.name, @setup.output)
-              .add("# #{finding.title}")
-              .add("#{finding.subtitle}.")
-              .add_plot(finding.plot, "#{finding.title}: bar charts of the tables below")
-              .add(finding.tables)
+      document = Document.new(finding.name, @setup.output).add("# #{finding.title}").add("#{finding.subtitle}.")
+      plot = finding.plot # Some parts of the pool's contest have nothing to draw.
+      document.add_plot(plot, "#{finding.title}: bar charts of the tables below") if plot
+      document.add(finding.tables)
               .add("## Details").add(finding.details)
               .add("## Conditions").add(Table.new(["what", "in this run"], conditions(labels), text: 2))
               .add("The servers were started with:")

@@ -89,6 +89,11 @@ module Bench
       @keeper.processes
     end
 
+    # Processes that have lost their parent: the keeper has become it.
+    def orphans
+      processes.select { |entry| entry.parent == @keeper.pid && entry.pid != @started.pid }
+    end
+
     def workers
       processes.select { |entry| definition.role(entry.title) == :worker }
     end
@@ -109,6 +114,11 @@ module Bench
     # Raises when the server no longer gives the right answer.
     def check
       insist_on_right(ask(launch.app.path))
+    end
+
+    # What the server and its application have said last.
+    def log_tail
+      [log, launch.file("passenger.log")].select { |file| File.exist?(file) }.map { |file| File.read(file).lines.last(30).join }.join
     end
 
     private
@@ -147,8 +157,7 @@ module Bench
     end
 
     def fail_with(what)
-      output = File.exist?(log) ? File.read(log).lines.last(30).join : ""
-      raise Error, "#{definition.label} #{what}\n  command: #{command.join(' ')}\n  its output:\n#{output.gsub(/^/, '    ')}"
+      raise Error, "#{definition.label} #{what}\n  command: #{command.join(' ')}\n  its output:\n#{log_tail.gsub(/^/, '    ')}"
     end
   end
 end

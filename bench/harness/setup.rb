@@ -4,22 +4,23 @@ require "optparse"
 require "rbconfig"
 
 module Bench
-  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory"].freeze
+  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory", "pool"].freeze
   # What --only chooses among, by subject.
-  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name) }.freeze
+  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name), "pool" => Pool::PARTS.map(&:part_name) }.freeze
   DOCUMENTS = File.join(ROOT, "docs/benchmarks")
   SCRATCH = File.join(ROOT, "bench/out")
 
   # What was asked for on the command line.
   Setup = Struct.new(:subject, :rounds, :duration, :warmup, :connections, :processes, :threads, :servers, :only, :output, :quick,
-                     :ruby, :arguments, keyword_init: true) do
+                     :restarts, :cycles, :recycling, :kill_duration, :flood, :ruby, :arguments, keyword_init: true) do
     def self.parse(arguments)
       setup = defaults(arguments)
       parser = parser(setup)
       subjects = parser.parse(arguments)
-      raise Error, "name one thing to measure: #{SUBJECTS.join(', ')}" unless subjects.size == 1
+      setup.subject, *parts = subjects
+      setup.only = parts if setup.subject == "pool" && parts.any?
+      raise Error, "name one thing to measure: #{SUBJECTS.join(', ')}" unless subjects.size == 1 || setup.subject == "pool"
 
-      setup.subject = subjects.first
       raise Error, "can't measure #{setup.subject.inspect}: choose from #{SUBJECTS.join(', ')}" unless SUBJECTS.include?(setup.subject)
 
       setup.settle
@@ -31,12 +32,13 @@ module Bench
     def self.defaults(arguments)
       quick = arguments.include?("--quick")
       new(rounds: quick ? 2 : 7, duration: quick ? 1 : 5, warmup: quick ? 1 : 3, processes: 2, threads: 1,
+          restarts: quick ? 4 : 20, cycles: quick ? 2 : 20, recycling: quick ? 5 : 20, kill_duration: quick ? 5 : 60, flood: quick ? 1000 : 10_000,
           servers: EVERY_SERVER.map(&:key), quick: quick, ruby: RbConfig.ruby, arguments: arguments.dup)
     end
 
     def self.parser(setup) # rubocop:disable Metrics/MethodLength, Metrics/AbcSize -- one line per option
       OptionParser.new do |o|
-        o.banner = "Usage: bin/bench #{SUBJECTS.join('|')} [options]"
+        o.banner = "Usage: bin/bench #{SUBJECTS.join('|')} [options]\n       bin/bench pool [#{PARTS.fetch('pool').join('|')} …] [options]"
         positive(o, "--rounds NUMBER", "measure every server this many times (#{setup.rounds})") { |n| setup.rounds = n }
         positive(o, "--duration SECONDS", "load it for this long each time (#{setup.duration})") { |n| setup.duration = n }
         positive(o, "--warmup SECONDS", "load it for this long before the first round (#{setup.warmup})") { |n| setup.warmup = n }
@@ -48,9 +50,14 @@ module Bench
         o.on("--servers LIST", Array, "only these of #{EVERY_SERVER.map(&:key).join(',')}") do |list|
           setup.servers = known(list, EVERY_SERVER.map { |server| server.key.to_s }, "--servers").map(&:to_sym)
         end
+        positive(o, "--restarts NUMBER", "pool: restart this often, every fourth time with code that does not boot (#{setup.restarts})") { |n| setup.restarts = n }
+        positive(o, "--cycles NUMBER", "pool: let the pool grow and shrink this often (#{setup.cycles})") { |n| setup.cycles = n }
+        positive(o, "--recycling SECONDS", "pool: replace processes by max_requests for this long (#{setup.recycling})") { |n| setup.recycling = n }
+        positive(o, "--kill-duration SECONDS", "pool: kill processes for this long (#{setup.kill_duration})") { |n| setup.kill_duration = n }
+        positive(o, "--flood NUMBER", "pool: let this many clients hang up (#{setup.flood})") { |n| setup.flood = n }
         parts = PARTS.map { |subject, names| "with #{subject}: only these of #{names.join(',')}" }
         o.on("--only LIST", Array, *parts) { |list| setup.only = list }
-        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static)") do |dir|
+        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static or pool)") do |dir|
           setup.output = File.expand_path(dir)
         end
         o.on("--quick", "check the harness: 2 rounds of 1 s, written to bench/out; the numbers mean little") {}
@@ -80,16 +87,17 @@ module Bench
     # What can be judged only when the whole line has been read.
     def settle
       if only
-        parts = PARTS[subject] or raise Error, "--only chooses among the parts of #{PARTS.keys.join(' or ')}, not of #{subject}"
+        parts = PARTS[subject] or raise Error, "--only chooses among the parts of #{PARTS.keys.join(', ')}, not of #{subject}"
         self.class.known(only, parts, "--only")
       end
       self.output ||= (quick || partial?) ? SCRATCH : DOCUMENTS
       self
     end
 
-    # The page of the static contest holds all cases and all servers: a run of some is for trying things out.
+    # The pages of these contests hold all parts and all servers: a run of some is for trying things out.
     def partial?
-      subject == "static" && !(only.nil? && (STATIC_SERVERS.map(&:key) - servers).empty?)
+      taking_part = { "static" => STATIC_SERVERS, "pool" => POOL_SERVERS }[subject] or return false
+      !(only.nil? && (taking_part.map(&:key) - servers).empty?)
     end
 
     def command

@@ -37,12 +37,19 @@ RSpec.describe Bench::Setup do
     expect(outputs.values).to eq [Bench::DOCUMENTS, Bench::SCRATCH, Bench::SCRATCH, Bench::DOCUMENTS, "/x"]
   end
 
+  it "takes the parts of the pool's contest after its name, and publishes them only all together" do
+    expect(parse("pool", "kills", "flood", "--kill-duration", "7").to_h)
+      .to include(subject: "pool", only: %w[kills flood], kill_duration: 7, flood: 10_000, restarts: 20, output: Bench::SCRATCH)
+    expect(parse("pool").to_h).to include(only: nil, output: Bench::DOCUMENTS)
+    expect(parse("pool", "--servers", "passenger").output).to eq Bench::SCRATCH
+  end
+
   it "keeps the command for the record" do
     expect(parse("all", "--only", "hello,page").command).to eq "bin/bench all --only hello,page"
   end
 
   {
-    [] => /name one thing to measure: hello, body120k, body3m, page, all, boot, idle, static, static-memory/,
+    [] => /name one thing to measure: hello, body120k, body3m, page, all, boot, idle, static, static-memory, pool/,
     %w[hello page] => /name one thing/,
     %w[helo] => /can't measure "helo"/,
     %w[hello --rounds 0] => /--rounds wants a whole number above 0, not "0"/,
@@ -50,7 +57,9 @@ RSpec.describe Bench::Setup do
     %w[hello --connections 16,x] => /--connections wants a whole number above 0, not "x"/,
     %w[hello --servers puma,unicorn] => /--servers does not know unicorn; there are passenger, puma, original, nginx/,
     %w[static --only hello] => /--only does not know hello; there are 1kb, 4kb, 64kb, 10mb, css, page, 304/,
-    %w[boot --only hello] => /--only chooses among the parts of all or static, not of boot/,
+    %w[boot --only hello] => /--only chooses among the parts of all, static, pool, not of boot/,
+    %w[pool affinity flod] => /--only does not know flod; there are affinity, restarts, kills, memory, flood, refork/,
+    %w[pool --flood 0] => /--flood wants a whole number above 0, not "0"/,
     %w[all --only front] => /--only does not know front/,
     %w[hello --fast] => /invalid option: --fast/
   }.each do |arguments, message|

@@ -1,0 +1,175 @@
+# frozen_string_literal: true
+
+module Bench
+  module Pool
+    # Whether fast requests wait for a slow one that has nothing to do with them. The same clients, on keep-alive connections, use two
+    # processes of which a slow request holds one, and in turn a single process that is free: the one that is held must not be felt.
+    class Affinity < Part
+      TITLE = "Fast requests beside a slow one"
+      CONNECTIONS = 8
+      # How long the slow request takes, in seconds, and the steps of a fast one (pool.ru).
+      SLOW = 3
+      STEPS = 10_000
+      GOAL = 1.5
+      # The slow request gets its process before the fast ones come.
+      HEAD_START = 0.3
+
+      # `slow`: the path of the request that holds a process. `burner`: it does so by computing, so that a processor is gone as well;
+      # beside the free process another program computes then, since what is compared is the pool and not the machine.
+      Scene = Struct.new(:name, :title, :threads, :slow, :burner, keyword_init: true)
+      SCENES = [
+        Scene.new(name: "2 × 1", title: "2 processes × 1 thread, one held by a request that waits #{SLOW} s", threads: 1, slow: "/wait?seconds=#{SLOW}"),
+        Scene.new(name: "2 × 3", title: "2 processes × 3 threads, one held by a request that computes for #{SLOW} s", threads: 3,
+                  slow: "/spin?seconds=#{SLOW}", burner: true)
+      ].freeze
+
+      # Two clients and two processes: each request could have a process of its own.
+      PAIR = 2
+      PAIR_STEPS = 20 * STEPS
+
+      Row = Struct.new(:scene, :server, :held, :round, :outcome, keyword_init: true)
+      Pair = Struct.new(:server, :round, :requests, :shared, keyword_init: true)
+
+      def run
+        @rows = []
+        @pairs = []
+        @definitions = [Servers::Passenger, Servers::Puma].select { |definition| @setup.servers.include?(definition.key) }
+        SCENES.each { |scene| run_scene(scene) }
+        run_pairs
+        self
+      end
+
+      def tables
+        [*SCENES.map { |scene| "**#{scene.title}**\n\n#{scene_table(scene)}" }, pair_text].join("\n")
+      end
+
+      def verdicts
+        SCENES.flat_map { |scene| scene_verdicts(scene) } << pair_verdict
+      end
+
+      def panels
+        SCENES.map do |scene|
+          bars = @definitions.flat_map do |definition|
+            [true, false].map do |held|
+              values = p99s(scene, definition, held).map { |seconds| seconds * 1e3 }
+              bar("#{definition.label}, #{held ? 'one of 2 held' : '1, free'}", values, Units.seconds(Spread.of(values).median / 1e3),
+                  ours: definition.key == :passenger)
+            end
+          end
+          Plot::Panel.new(title: "p99 of fast requests, #{scene.name}", axis: "milliseconds (shorter is better)", bars: bars)
+        end
+      end
+
+      private
+
+      def run_scene(scene)
+        app = prepared(Site.new("affinity-#{scene.threads}"))
+        servers = @definitions.product([true, false]).map do |definition, held|
+          processes = held ? 2 : 1
+          [start(definition, app, processes: processes, threads: scene.threads, label: "#{definition.label}, #{processes} × #{scene.threads}"), held]
+        end
+        servers.each { |server, _| Load.run(server, [fast], @setup.warmup) }
+        (1..@setup.rounds).each do |round|
+          servers.rotate(round - 1).each { |server, held| @rows << measure(scene, server, held, round) }
+        end
+        servers.each { |server, _| @session.stop(server) }
+      end
+
+      def measure(scene, server, held, round)
+        groups = [fast(delay: HEAD_START)]
+        groups << Group.new(name: "slow", connections: 1, path: scene.slow) if held
+        outcomes = beside_burner(scene.burner && !held) { Load.run(server, groups, @setup.duration) }
+        raise Error, "#{server.key}: no slow request was answered: #{outcomes[:slow].failures_in_words}" if held && outcomes[:slow].answered.zero?
+
+        Row.new(scene: scene, server: server.key, held: held, round: round, outcome: outcomes.fetch(:fast)).tap { |row| tell(row) }
+      end
+
+      def fast(delay: 0)
+        Group.new(name: "fast", connections: CONNECTIONS, path: "/compute?steps=#{STEPS}", delay: delay)
+      end
+
+      def tell(row)
+        outcome = row.outcome
+        say format("round %<round>d  %<scene>s  %<server>-10s %<held>-5s p50 %<p50>-8s p99 %<p99>-8s max %<max>-8s over 1 s: %<long>d, failed: %<failed>s",
+                   round: row.round, scene: row.scene.name, server: row.server, held: row.held ? "held" : "free", p50: Units.seconds(outcome.p50),
+                   p99: Units.seconds(outcome.p99), max: Units.seconds(outcome.max), long: outcome.long, failed: outcome.failures_in_words)
+      end
+
+      def beside_burner(wanted)
+        pid = wanted && Process.spawn(@setup.ruby, "--disable-gems", "-e", "loop {}")
+        yield
+      ensure
+        if pid
+          Process.kill(:KILL, pid)
+          Process.wait(pid)
+        end
+      end
+
+      def run_pairs
+        app = prepared(Site.new("pairs"))
+        servers = @definitions.map { |definition| start(definition, app, processes: 2, threads: 3, label: "#{definition.label}, 2 × 3") }
+        (1..@setup.rounds).each do |round|
+          servers.rotate(round - 1).each do |server|
+            pair = Group.new(name: "pair", connections: PAIR, path: "/compute?steps=#{PAIR_STEPS}", runs: true)
+            outcome = Load.run(server, [pair], @setup.duration).fetch(:pair)
+            @pairs << Pair.new(server: server.key, round: round, requests: outcome.answered, shared: Sharing.count(outcome.runs))
+            say "round #{round}  pairs  #{format('%-10s', server.key)} #{@pairs.last.shared} of #{outcome.answered} requests beside another one while a process was idle"
+          end
+        end
+        servers.each { |server| @session.stop(server) }
+      end
+
+      def rows(scene, definition, held)
+        @rows.select { |row| row.scene == scene && row.server == definition.key && row.held == held }.sort_by(&:round)
+      end
+
+      def p99s(scene, definition, held)
+        rows(scene, definition, held).map { |row| row.outcome.p99 }
+      end
+
+      def ratio(scene, definition)
+        Spread.of_ratios(p99s(scene, definition, true), p99s(scene, definition, false))
+      end
+
+      def scene_table(scene)
+        lines = @definitions.flat_map do |definition|
+          [true, false].map do |held|
+            outcomes = rows(scene, definition, held).map(&:outcome)
+            [definition.label, held ? "2, one of them held" : "1, free", Units.count(Spread.of(outcomes.map(&:answered)).median / @setup.duration.to_f),
+             seconds(outcomes.map(&:p50)), seconds(outcomes.map(&:p99)), Units.seconds(outcomes.map(&:max).max), outcomes.sum(&:long),
+             outcomes.sum(&:failed), held ? Units.spread(ratio(scene, definition)) { |value| Units.digits(value) } : "–"]
+          end
+        end
+        Table.new(["server", "processes", "fast requests/s", "p50", "p99", "longest", "longer than 1 s", "failed", "p99 held ÷ free"], lines, text: 2).to_s
+      end
+
+      def seconds(values)
+        Units.spread(Spread.of(values)) { |value| Units.seconds(value) }
+      end
+
+      def pair_text
+        lines = @definitions.map do |definition|
+          own = @pairs.select { |pair| pair.server == definition.key }
+          [definition.label, own.sum(&:requests), own.sum(&:shared), Units.spread(Spread.of(own.map { |pair| pair.shared.fdiv(pair.requests) })) { |share| Units.percent(share) }]
+        end
+        "**2 processes × 3 threads, #{PAIR} clients whose requests compute for about 20 ms:** how many of these came into a process that was " \
+          "at work while the other one had been idle for #{Sharing::SETTLED / 1000} ms or longer\n\n" \
+          "#{Table.new(['server', 'requests', 'beside another one', 'share per round'], lines)}"
+      end
+
+      def scene_verdicts(scene)
+        ours = Servers::Passenger
+        long = rows(scene, ours, true).sum { |row| row.outcome.long }
+        measured = ratio(scene, ours)
+        [Verdict.new(long.zero?, "#{scene.name}: #{times(long, 'fast request')} took longer than 1 s beside a slow one (goal 0)"),
+         Verdict.new(measured.median <= GOAL, "#{scene.name}: p99 of fast requests #{Units.ratio(measured.median)} that on a free process (goal ≤ #{GOAL})")]
+      end
+
+      def pair_verdict
+        shared = @pairs.select { |pair| pair.server == :passenger }
+        Verdict.new(shared.sum(&:shared).zero?, "2 × 3: #{shared.sum(&:shared)} of #{shared.sum(&:requests)} requests entered a process " \
+                                                 "at work while the other was idle (goal 0)")
+      end
+    end
+  end
+end

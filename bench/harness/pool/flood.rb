@@ -1,0 +1,95 @@
+# frozen_string_literal: true
+
+require_relative "crowd"
+
+module Bench
+  module Pool
+    # Clients that ask for something and hang up while they wait for their turn: whatever is done for them is done for nobody.
+    class Flood < Part
+      TITLE = "A flood of clients that hang up"
+      PROCESSES = 2
+      # How long such a client waits for an answer, in seconds.
+      PATIENCE = 0.05
+      # The line must not be what turns clients away.
+      OPTIONS = %w[--max-request-queue-size 0].freeze
+      # What the next client may have to wait for when the processes are free, in seconds.
+      GOAL = 0.5
+
+      Row = Struct.new(:server, :sent, :unconnected, :ran, :next_client, :note, keyword_init: true)
+
+      def run
+        definitions = [Servers::Passenger, Servers::Puma].select { |definition| @setup.servers.include?(definition.key) }
+        app = prepared(Site.new("flood", passenger_options: OPTIONS))
+        @rows = definitions.map { |definition| flood(definition, app) }
+        self
+      end
+
+      def tables
+        rows = @rows.map { |row| [row.server, row.sent, row.unconnected, row.ran, row.next_client ? Units.seconds(row.next_client) : "no answer"] }
+        Table.new(["#{PROCESSES} processes × 1 thread, both busy", "clients that hung up after #{Units.seconds(PATIENCE)}", "clients that got no connection",
+                   "of their requests, the app ran", "the next client was served after"], rows).to_s
+      end
+
+      def verdicts
+        row = @rows.find { |candidate| candidate.server == Servers::Passenger.label }
+        [Verdict.new(row.sent == @setup.flood, "#{row.sent} of #{@setup.flood} clients of the flood were connected and sent their request"),
+         Verdict.new(row.ran.zero?, "#{row.ran} requests of #{row.sent} clients that had left were run (goal 0)"),
+         Verdict.new(row.next_client <= GOAL, "the next client was served #{Units.seconds(row.next_client)} after the processes were free (goal ≤ #{GOAL} s)")]
+      end
+
+      def panels
+        []
+      end
+
+      private
+
+      def flood(definition, app)
+        server = start(definition, app, processes: PROCESSES, label: "#{definition.label}, flood")
+        gate, counter = %w[gate counter].map { |name| app.file("#{definition.key}-#{name}") }
+        File.write(counter, "")
+        holders = Array.new(PROCESSES) { holder(server, gate) }
+        await_holders(server)
+        crowd = Crowd.new(server, "/count?file=#{counter}", @setup.flood, PATIENCE).run
+        sleep PATIENCE # The last ones have to be missed before their turn comes.
+        waited = serve_next(server, gate, holders)
+        Row.new(server: definition.label, sent: crowd.sent, unconnected: crowd.unconnected, ran: File.size(counter), next_client: waited).tap do |row|
+          say "flood  #{definition.key}: #{row.sent} sent, #{row.unconnected} without a connection, #{row.ran} run, next client after " \
+              "#{waited ? Units.seconds(waited) : 'the time-out'}"
+        end
+      ensure
+        @session.stop(server) if server
+      end
+
+      # A request that holds a process until the gate is there.
+      def holder(server, gate)
+        Thread.new { server.ask("/hold?gate=#{gate}").code }.tap { |thread| thread.report_on_exception = false }
+      end
+
+      # They hold all processes when another request gets no answer.
+      def await_holders(server)
+        Clock.wait_until(10) { !Crowd.answered_within?(server, "/compute?steps=1", 0.3) } or raise Error, "the processes could not be held"
+      end
+
+      # The next client joins the line before the processes become free; what counts is how long it waits from then on. nil: too long.
+      def serve_next(server, gate, holders)
+        following = Thread.new { next_client(server) }
+        sleep 0.2
+        opened = Clock.now
+        File.write(gate, "")
+        codes = holders.map(&:value)
+        raise Error, "the requests that held the processes were answered with #{codes.join(', ')}" unless codes.all?("200")
+
+        code, at = following.value
+        raise Error, "the next client was answered with #{code}" unless code.nil? || code == "200"
+
+        code && (at - opened)
+      end
+
+      def next_client(server)
+        [server.ask("/compute?steps=1").code, Clock.now]
+      rescue Net::OpenTimeout, Net::ReadTimeout
+        nil
+      end
+    end
+  end
+end

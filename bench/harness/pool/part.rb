@@ -1,0 +1,65 @@
+# frozen_string_literal: true
+
+module Bench
+  module Pool
+    # "met     …" or "MISSED  …", as all contests write it.
+    Verdict = Struct.new(:met, :words) do
+      def to_s
+        "#{met ? 'met   ' : 'MISSED'}  #{words}"
+      end
+    end
+
+    # One of the things that the pool has to show: runs servers of its own and keeps what came of it. Descendants have `run`, `tables`,
+    # `verdicts`, `panels`, and fill `commands`.
+    class Part
+      attr_reader :commands
+
+      def initialize(setup, session)
+        @setup = setup
+        @session = session
+        @commands = {}
+      end
+
+      # As it is called on the command line.
+      def self.part_name
+        name[/\w+\z/].downcase
+      end
+
+      def name
+        self.class.part_name
+      end
+
+      def title
+        self.class::TITLE
+      end
+
+      private
+
+      def say(line)
+        @session.say(line)
+      end
+
+      # `label` is for the listing of commands.
+      def start(definition, app, processes:, threads: 1, label: nil)
+        setup = @setup.dup.tap do |own|
+          own.processes = processes
+          own.threads = threads
+        end
+        @session.start(definition, app, setup).tap { |server| @commands["#{name}: #{label || app.name}"] ||= server.public_command }
+      end
+
+      def prepared(app)
+        @session.prepare(app, @setup.ruby)
+        app
+      end
+
+      def times(count, word)
+        "#{count} #{word}#{'s' unless count == 1}"
+      end
+
+      def bar(label, values, text, ours:, note: nil)
+        Plot::Bar.new(label: label, spread: Spread.of(values), text: text, note: note, ours: ours)
+      end
+    end
+  end
+end
