@@ -15,7 +15,7 @@ module Bench
       # What the next client may have to wait for when the processes are free, in seconds.
       GOAL = 0.5
 
-      Row = Struct.new(:server, :sent, :unconnected, :ran, :next_client, :note, keyword_init: true)
+      Row = Struct.new(:server, :sent, :unconnected, :ran, :next_client, keyword_init: true)
 
       def run
         definitions = [Servers::Passenger, Servers::Puma].select { |definition| @setup.servers.include?(definition.key) }
@@ -33,8 +33,8 @@ module Bench
       def verdicts
         row = @rows.find { |candidate| candidate.server == Servers::Passenger.label }
         [Verdict.new(row.sent == @setup.flood, "#{row.sent} of #{@setup.flood} clients of the flood were connected and sent their request"),
-         Verdict.new(row.ran.zero?, "#{row.ran} requests of #{row.sent} clients that had left were run (goal 0)"),
-         Verdict.new(row.next_client <= GOAL, "the next client was served #{Units.seconds(row.next_client)} after the processes were free (goal ≤ #{GOAL} s)")]
+         Verdict.new(row.ran.zero?, "#{times(row.ran, 'request')} of #{row.sent} clients that had left #{row.ran == 1 ? 'was' : 'were'} run (goal 0)"),
+         next_client_verdict(row.next_client)]
       end
 
       def panels
@@ -83,6 +83,12 @@ module Bench
         raise Error, "the next client was answered with #{code}" unless code.nil? || code == "200"
 
         code && (at - opened)
+      end
+
+      def next_client_verdict(waited)
+        return Verdict.new(false, "the next client got no answer (goal ≤ #{GOAL} s)") unless waited
+
+        Verdict.new(waited <= GOAL, "the next client was served #{Units.seconds(waited)} after the processes were free (goal ≤ #{GOAL} s)")
       end
 
       def next_client(server)
