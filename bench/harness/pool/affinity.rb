@@ -23,28 +23,31 @@ module Bench
                   slow: "/spin?seconds=#{SLOW}", burner: true)
       ].freeze
 
-      # Two clients and two processes: each request could have a process of its own.
-      PAIR = 2
-      PAIR_STEPS = 20 * STEPS
+      # One client whose requests keep one process computing all the time, and a few with short requests, which together leave the other
+      # process idle half of the time: none of these needs to go where the long one is.
+      LONG_STEPS = 200 * STEPS
+      SHORT = 4
+      SHORT_STEPS = 5 * STEPS
+      SHORT_INTERVAL = 0.04
 
       Row = Struct.new(:scene, :server, :held, :round, :outcome, keyword_init: true)
-      Pair = Struct.new(:server, :round, :requests, :shared, keyword_init: true)
+      Mix = Struct.new(:server, :round, :short, :shared, keyword_init: true)
 
       def run
         @rows = []
-        @pairs = []
+        @mixes = []
         @definitions = [Servers::Passenger, Servers::Puma].select { |definition| @setup.servers.include?(definition.key) }
         SCENES.each { |scene| run_scene(scene) }
-        run_pairs
+        run_mix
         self
       end
 
       def tables
-        [*SCENES.map { |scene| "**#{scene.title}**\n\n#{scene_table(scene)}" }, pair_text].join("\n")
+        [*SCENES.map { |scene| "**#{scene.title}**\n\n#{scene_table(scene)}" }, mix_text].join("\n")
       end
 
       def verdicts
-        SCENES.flat_map { |scene| scene_verdicts(scene) } << pair_verdict
+        SCENES.flat_map { |scene| scene_verdicts(scene) } << mix_verdict
       end
 
       def panels
@@ -105,18 +108,27 @@ module Bench
         end
       end
 
-      def run_pairs
-        app = prepared(Site.new("pairs"))
-        servers = @definitions.map { |definition| start(definition, app, processes: 2, threads: 3, label: "#{definition.label}, 2 × 3") }
+      def run_mix
+        app = prepared(Site.new("mix"))
+        servers = @definitions.map { |definition| start(definition, app, processes: 2, threads: 3, label: "#{definition.label}, 2 × 3, mixed") }
         (1..@setup.rounds).each do |round|
-          servers.rotate(round - 1).each do |server|
-            pair = Group.new(name: "pair", connections: PAIR, path: "/compute?steps=#{PAIR_STEPS}", runs: true)
-            outcome = Load.run(server, [pair], @setup.duration).fetch(:pair)
-            @pairs << Pair.new(server: server.key, round: round, requests: outcome.answered, shared: Sharing.count(outcome.runs))
-            say "round #{round}  pairs  #{format('%-10s', server.key)} #{@pairs.last.shared} of #{outcome.answered} requests beside another one while a process was idle"
-          end
+          servers.rotate(round - 1).each { |server| @mixes << measure_mix(server, round) }
         end
         servers.each { |server| @session.stop(server) }
+      end
+
+      def measure_mix(server, round)
+        outcomes = Load.run(server, mix, @setup.duration)
+        runs = outcomes.values.flat_map(&:runs)
+        Mix.new(server: server.key, round: round, short: outcomes.fetch(:short), shared: Sharing.count(runs)).tap do |taken|
+          say format("round %<round>d  mixed  %<server>-10s short: p50 %<p50>-8s p99 %<p99>-8s  beside another one while a process was idle: %<shared>d of %<all>d",
+                     round: round, server: server.key, p50: Units.seconds(taken.short.p50), p99: Units.seconds(taken.short.p99), shared: taken.shared, all: runs.size)
+        end
+      end
+
+      def mix
+        [Group.new(name: "long", connections: 1, path: "/compute?steps=#{LONG_STEPS}", runs: true),
+         Group.new(name: "short", connections: SHORT, path: "/compute?steps=#{SHORT_STEPS}", interval: SHORT_INTERVAL, delay: HEAD_START, runs: true)]
       end
 
       def rows(scene, definition, held)
@@ -147,14 +159,19 @@ module Bench
         Units.spread(Spread.of(values)) { |value| Units.seconds(value) }
       end
 
-      def pair_text
+      def mix_text
         lines = @definitions.map do |definition|
-          own = @pairs.select { |pair| pair.server == definition.key }
-          [definition.label, own.sum(&:requests), own.sum(&:shared), Units.spread(Spread.of(own.map { |pair| pair.shared.fdiv(pair.requests) })) { |share| Units.percent(share) }]
+          own = mixes(definition)
+          [definition.label, own.sum { |taken| taken.short.answered }, seconds(own.map { |taken| taken.short.p50 }), seconds(own.map { |taken| taken.short.p99 }),
+           own.sum { |taken| taken.short.failed }, own.sum(&:shared)]
         end
-        "**2 processes × 3 threads, #{PAIR} clients whose requests compute for about 20 ms:** how many of these came into a process that was " \
-          "at work while the other one had been idle for #{Sharing::SETTLED / 1000} ms or longer\n\n" \
-          "#{Table.new(['server', 'requests', 'beside another one', 'share per round'], lines)}"
+        "**2 processes × 3 threads; one client's requests keep a process computing, #{SHORT} clients send a short one every #{(SHORT_INTERVAL * 1000).round} ms:** " \
+          "how many requests came into a process that was at work while the other one was idle, #{Sharing::SETTLED / 1000} ms before and after\n\n" \
+          "#{Table.new(['server', 'short requests', 'p50', 'p99', 'failed', 'beside another one'], lines)}"
+      end
+
+      def mixes(definition)
+        @mixes.select { |taken| taken.server == definition.key }
       end
 
       def scene_verdicts(scene)
@@ -165,10 +182,11 @@ module Bench
          Verdict.new(measured.median <= GOAL, "#{scene.name}: p99 of fast requests #{Units.ratio(measured.median)} that on a free process (goal ≤ #{GOAL})")]
       end
 
-      def pair_verdict
-        shared = @pairs.select { |pair| pair.server == :passenger }
-        Verdict.new(shared.sum(&:shared).zero?, "2 × 3: #{shared.sum(&:shared)} of #{shared.sum(&:requests)} requests entered a process " \
-                                                 "at work while the other was idle (goal 0)")
+      def mix_verdict
+        own = mixes(Servers::Passenger)
+        shared = own.sum(&:shared)
+        Verdict.new(shared.zero?, "2 × 3: #{times(shared, 'request')} entered a process at work while the other was idle, " \
+                                  "with #{own.sum { |taken| taken.short.answered }} short ones (goal 0)")
       end
     end
   end

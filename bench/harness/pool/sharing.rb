@@ -5,8 +5,8 @@ module Bench
     # From what the application says about its requests (process, beginning, end): how often a request came into a process that was
     # at work while another process had nothing to do.
     module Sharing
-      # A process counts as idle when it has been so for this long, in microseconds: the server can't know earlier, since the news
-      # of an answer and the next request must travel.
+      # A process counts as idle when it has been so for this long before and after, in microseconds: the news of an answer and the next
+      # request must travel, and a request that the process had been given already may not have got a processor yet.
       SETTLED = 2000
 
       # The requests of one process, in the order of their beginnings.
@@ -30,7 +30,7 @@ module Bench
         timelines = runs.group_by(&:first).transform_values { |own| Timeline.new(own) }
         runs.count do |pid, began, _|
           timelines.fetch(pid).busy?(began, began) &&
-            timelines.any? { |other, timeline| other != pid && !timeline.busy?(began - SETTLED, began) }
+            timelines.any? { |other, timeline| other != pid && !timeline.busy?(began - SETTLED, began + SETTLED) }
         end
       end
     end

@@ -28,7 +28,7 @@ RSpec.describe Bench::Pool::Part do
       allow(part).to receive(:beside_burner).and_yield
       allow(Bench::Pool::Load).to receive(:run) do |server, groups, _seconds|
         held = groups.any? { |group| group.name == "slow" }
-        next { pair: outcome(runs: runs[server.key]) } if groups.first.runs
+        next { long: outcome(runs: runs[server.key]), short: outcome(runs: []) } if groups.first.runs
 
         { fast: outcomes[[server.key, held]], slow: outcome }
       end
@@ -52,7 +52,7 @@ RSpec.describe Bench::Pool::Part do
         "MISSED  2 × 1: p99 of fast requests 2.00 × that on a free process (goal ≤ 1.5)",
         "MISSED  2 × 3: 6 fast requests took longer than 1 s beside a slow one (goal 0)",
         "MISSED  2 × 3: p99 of fast requests 2.00 × that on a free process (goal ≤ 1.5)",
-        "MISSED  2 × 3: 2 of 200 requests entered a process at work while the other was idle (goal 0)"
+        "MISSED  2 × 3: 2 requests entered a process at work while the other was idle, with 200 short ones (goal 0)"
       ]
       expect(part.tables).to include("300 (300–300)") # Puma's ratio stands in the table.
     end

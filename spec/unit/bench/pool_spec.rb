@@ -61,6 +61,10 @@ RSpec.describe Bench::Pool do
       expect(shared([1, 0, 20], [2, 0, 9], [1, 10, 30])).to eq 0
     end
 
+    it "does not count one that joins when the other process had something on its way" do
+      expect(shared([1, 0, 20], [2, 0, 5], [1, 10, 30], [2, 11, 12])).to eq 0
+    end
+
     it "sees a long request behind short ones that began later" do
       expect(shared([1, 0, 100], [1, 10, 20], [2, 0, 200], [1, 50, 60], [2, 300, 301])).to eq 0
       expect(shared([1, 0, 100], [1, 50, 60], [2, 0, 20])).to eq 1
