@@ -4,7 +4,7 @@
 # cache is of the kind that Ruby programs have: many small objects that live on.
 CACHE = {} # rubocop:disable Style/MutableConstant -- that is the point
 ENTRIES = 200_000
-STEP = 2_000
+STEP = 10_000
 
 run lambda { |_env|
   first = CACHE.size
