@@ -6,6 +6,8 @@ module Bench
     # processes of which a slow request holds one, and in turn a single process that is free: the one that is held must not be felt.
     class Affinity < Part
       TITLE = "Fast requests beside a slow one"
+      ABOUT = "8 clients on keep-alive connections, each sending a request that computes for a fraction of a millisecond as soon as the last one is " \
+              "answered, while one more client keeps a process busy with slow requests; against the same clients with a single process, free."
       CONNECTIONS = 8
       # How long the slow request takes, in seconds, and the steps of a fast one (pool.ru).
       SLOW = 3

@@ -14,11 +14,13 @@ module Bench
         @progress = progress
         @parts = []
         @faults = []
+        @loads = {}
       end
 
       def run
         chosen = PARTS.select { |part| @setup.only.nil? || @setup.only.include?(part.part_name) }
         chosen.each do |part|
+          @loads[part.part_name] = load_average
           @progress.puts "", "# #{part::TITLE} (load average #{load_average})"
           @parts << Session.open(@progress) { |session| part.new(@setup, session).run }
         rescue Error => e
@@ -37,11 +39,12 @@ module Bench
       end
 
       def subtitle
-        "#{@parts.map(&:title).join('; ')}. Where rounds are compared: #{@setup.rounds} of #{@setup.duration} s in turn, median with range"
+        "What clients notice of slow requests, restarts, kills and floods, and what processes cost. Where rounds are compared, it is the " \
+          "median with range; rounds of #{@setup.duration} s, in turn"
       end
 
       def tables
-        @parts.map { |part| "### #{part.title}\n\n#{part.tables}" }.join("\n")
+        @parts.map { |part| "### #{part.title}\n\n#{part.about}\n\n#{part.tables}" }.join("\n")
       end
 
       def verdicts
@@ -53,7 +56,9 @@ module Bench
       end
 
       def details
-        "The goals, and whether this run met them:\n\n```\n#{verdicts.join("\n")}\n```"
+        "The goals, and whether this run met them:\n\n```\n#{verdicts.join("\n")}\n```\n\n" \
+          "Load average of the machine at the start of each part (a part's own work is in the next one's): " \
+          "#{@loads.map { |part, load| "#{part} #{load}" }.join('; ')}."
       end
 
       def plot

@@ -7,6 +7,8 @@ module Bench
     # Clients that ask for something and hang up while they wait for their turn: whatever is done for them is done for nobody.
     class Flood < Part
       TITLE = "A flood of clients that hang up"
+      ABOUT = "Both processes are held by requests. Then come clients that ask for something and hang up, half of them by FIN, half by RST; last one " \
+              "that stays. The processes are set free, and the application has counted what it ran."
       PROCESSES = 2
       # How long such a client waits for an answer, in seconds.
       PATIENCE = 0.05

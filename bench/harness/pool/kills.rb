@@ -5,6 +5,7 @@ module Bench
     # What is lost when application processes are killed: nothing but the requests that they were working on.
     class Kills < Part
       TITLE = "Application processes killed under load"
+      ABOUT = "`kill -9` of an application process chosen at random, again and again, under a constant load."
       PROCESSES = 4
       THREADS = 2
       PER_SECOND = 2

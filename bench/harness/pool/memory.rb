@@ -6,6 +6,9 @@ module Bench
     # further process takes.
     class Memory < Part
       TITLE = "Smart against direct spawning"
+      ABOUT = "The example app in production, smart: loaded once and forked, direct: loaded in every process. Proportional memory (PSS) after " \
+              "requests for all kinds of pages, of everything that belongs to the server; one server at a time. Then processes are killed one " \
+              "after the other, and the server says when it asked for the next one and when that was ready."
       PROCESSES = 4
       METHODS = %w[smart direct].freeze
       GOAL = 0.55
@@ -33,7 +36,7 @@ module Bench
         @readings = []
         @ready = METHODS.to_h { |method| [method, []] }
         apps = METHODS.to_h { |method| [method, prepared(Spawned.new(method))] }
-        (1..@setup.rounds).each do |round|
+        (1..memory_rounds).each do |round|
           METHODS.rotate(round - 1).each { |method| measure(method, apps.fetch(method), round) }
         end
         self

@@ -9,9 +9,12 @@ module Bench
       end
     end
 
-    # One of the things that the pool has to show: runs servers of its own and keeps what came of it. Descendants have `run`, `tables`,
-    # `verdicts`, `panels`, and fill `commands`.
+    # One of the things that the pool has to show: runs servers of its own and keeps what came of it. Descendants have TITLE, ABOUT, `run`,
+    # `tables`, `verdicts`, `panels`.
     class Part
+      # Memory varies little from one round to the next, and each takes several starts of an application.
+      MEMORY_ROUNDS = 3
+
       attr_reader :commands
 
       def initialize(setup, session)
@@ -33,6 +36,11 @@ module Bench
         self.class::TITLE
       end
 
+      # What is done, for readers of the page.
+      def about
+        self.class::ABOUT
+      end
+
       private
 
       def say(line)
@@ -51,6 +59,10 @@ module Bench
       def prepared(app)
         @session.prepare(app, @setup.ruby)
         app
+      end
+
+      def memory_rounds
+        [@setup.rounds, MEMORY_ROUNDS].min
       end
 
       def times(count, word)

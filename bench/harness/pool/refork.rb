@@ -5,6 +5,8 @@ module Bench
     # What it saves to fork further processes from one that is warm, instead of from one that has only loaded the application.
     class Refork < Part
       TITLE = "Refork"
+      ABOUT = "Processes that were forked from an application that had just been loaded, against processes forked from one that has " \
+              "answered requests (`refork_after`). All have answered many requests when their proportional memory (PSS) is read."
       PROCESSES = 4
       # Requests of one process; by then all caches are full.
       AFTER = 300
@@ -38,7 +40,7 @@ module Bench
         @readings = []
         CASES.each do |kase|
           apps = { false => [], true => ["--refork-after", AFTER.to_s] }.transform_values { |options| prepared(kase.make.call(options)) }
-          (1..@setup.rounds).each do |round|
+          (1..memory_rounds).each do |round|
             [false, true].rotate(round - 1).each { |refork| @readings << measure(kase, apps.fetch(refork), refork, round) }
           end
         end

@@ -7,6 +7,8 @@ module Bench
     # What clients notice of restarts, of a pool that grows and shrinks, and of processes that are replaced: nothing, if all is well.
     class Restarts < Part
       TITLE = "Restarts, scaling and recycling under load"
+      ABOUT = "A request counts as failed when it gets another status than 200, half an answer or none, or no connection. A connection that the " \
+              "server closes between two requests does not; those are counted apart."
       # Every so many restarts, the new code does not boot.
       BROKEN_EVERY = 4
       PROCESSES = 4

@@ -166,6 +166,7 @@ RSpec.describe Bench::Pool do
         def run = self
         def title = "What works"
         def name = "works"
+        def about = "How"
         def tables = "| a |"
         def verdicts = [Bench::Pool::Verdict.new(true, "good"), Bench::Pool::Verdict.new(false, "not so good")]
         def panels = []
@@ -184,7 +185,7 @@ RSpec.describe Bench::Pool do
       expect(contest.faults).to eq ["ERROR: fails: no server"]
       expect(contest.parts.map(&:name)).to eq ["works"]
       expect(contest.verdicts).to eq ["met     good [works]", "MISSED  not so good [works]"]
-      expect(contest.tables).to eq "### What works\n\n| a |"
+      expect(contest.tables).to eq "### What works\n\nHow\n\n| a |"
       expect(contest.plot).to be_nil
     end
 
