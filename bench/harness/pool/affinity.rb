@@ -27,9 +27,9 @@ module Bench
 
       # One client whose requests keep one process computing all the time, and a few with short requests, which together leave the other
       # process idle half of the time: none of these needs to go where the long one is.
-      LONG_STEPS = 200 * STEPS
+      LONG_STEPS = 500 * STEPS
       SHORT = 4
-      SHORT_STEPS = 5 * STEPS
+      SHORT_STEPS = 12 * STEPS
       SHORT_INTERVAL = 0.04
 
       Row = Struct.new(:scene, :server, :held, :round, :outcome, keyword_init: true)
