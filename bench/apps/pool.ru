@@ -18,8 +18,11 @@ work = {
     finish = now.call + (Float(seconds) * 1_000_000)
     nil while now.call < finish
   },
-  # Until a file is there: held as long as whoever asks wants it.
-  "/hold" => ->(gate:) { sleep 0.005 until File.exist?(gate) },
+  # Until a file is there: held as long as whoever asks wants it. Another file tells how many are held, by its size.
+  "/hold" => lambda { |gate:, held:|
+    File.write(held, ".", mode: "a")
+    sleep 0.005 until File.exist?(gate)
+  },
   # Leaves a byte in a file: the application's own count of what it has run.
   "/count" => ->(file:) { File.write(file, ".", mode: "a") }
 }

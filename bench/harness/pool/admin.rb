@@ -15,18 +15,12 @@ module Bench
       end
 
       def status
-        socket = UNIXSocket.new(path)
-        io = Net::BufferedIO.new(socket, read_timeout: 10)
-        io.write("GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        response = Net::HTTPResponse.read_new(io)
-        response.reading_body(io, true) { response.body }
-        raise Error, "GET /status answered #{response.code}: #{response.body}" unless response.code == "200"
+        ask("GET /status")
+      end
 
-        JSON.parse(response.body)
-      rescue SystemCallError, IOError, Net::ReadTimeout => e
-        raise Error, "can't ask #{path} for the status: #{e.message}"
-      ensure
-        socket&.close
+      # Has another process take the place of this one.
+      def detach(pid)
+        ask("POST /workers/detach", JSON.generate(pid: pid))
       end
 
       # Those that serve.
@@ -38,10 +32,25 @@ module Bench
       def wait_for(what, seconds: 60, every: 0.05)
         last = nil
         Clock.wait_until(seconds, every: every) { yield(last = status) && last } or
-          raise Error, "waited for #{what} for #{seconds} s; the status was\n#{JSON.pretty_generate(last)}\n#{@server.log_tail}"
+          raise Error, "waited for #{what} for #{seconds} s; the status was #{JSON.generate(last)}\n#{@server.log_tail}"
       end
 
       private
+
+      def ask(what, body = "")
+        socket = UNIXSocket.new(path)
+        io = Net::BufferedIO.new(socket, read_timeout: 10)
+        io.write("#{what} HTTP/1.1\r\nHost: localhost\r\nContent-Length: #{body.bytesize}\r\nConnection: close\r\n\r\n#{body}")
+        response = Net::HTTPResponse.read_new(io)
+        response.reading_body(io, true) { response.body }
+        raise Error, "#{what} answered #{response.code}: #{response.body}" unless response.code == "200"
+
+        JSON.parse(response.body)
+      rescue SystemCallError, IOError, Net::ReadTimeout => e
+        raise Error, "#{what} on #{path}: #{e.message}"
+      ensure
+        socket&.close
+      end
 
       def path
         @path ||= Dir.glob(File.join(@directory, "passenger.*/agents.s/core_api")).first or

@@ -25,7 +25,7 @@ module Bench
           @parts << Session.open(@progress) { |session| part.new(@setup, session).run }
         rescue Error => e
           @progress.puts "  !!! #{part.part_name}: #{e.message}"
-          @faults << "ERROR: #{part.part_name}: #{e.message}"
+          @faults << "ERROR: #{part.part_name}: #{e.message.lines.first.strip}"
         end
         self
       end

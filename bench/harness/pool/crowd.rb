@@ -14,17 +14,6 @@ module Bench
 
       attr_reader :sent, :unconnected
 
-      # Whether there is an answer within so many seconds.
-      def self.answered_within?(server, path, seconds)
-        socket = Socket.tcp(server.launch.host, server.launch.port, connect_timeout: seconds)
-        socket.write(request(server, path))
-        !socket.wait_readable(seconds).nil?
-      rescue Errno::ETIMEDOUT
-        false
-      ensure
-        socket&.close
-      end
-
       def self.request(server, path)
         "GET #{path} HTTP/1.1\r\nHost: #{server.launch.host}\r\n\r\n"
       end

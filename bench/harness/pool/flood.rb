@@ -47,10 +47,10 @@ module Bench
 
       def flood(definition, app)
         server = start(definition, app, processes: PROCESSES, label: "#{definition.label}, flood")
-        gate, counter = %w[gate counter].map { |name| app.file("#{definition.key}-#{name}") }
-        File.write(counter, "")
-        holders = Array.new(PROCESSES) { holder(server, gate) }
-        await_holders(server)
+        gate, held, counter = %w[gate held counter].map { |name| app.file("#{definition.key}-#{name}") }
+        [held, counter].each { |file| File.write(file, "") }
+        holders = Array.new(PROCESSES) { holder(server, "/hold?gate=#{gate}&held=#{held}") }
+        Clock.wait_until(10) { File.size(held) == PROCESSES } or raise Error, "the processes could not be held"
         crowd = Crowd.new(server, "/count?file=#{counter}", @setup.flood, PATIENCE).run
         sleep PATIENCE # The last ones have to be missed before their turn comes.
         waited = serve_next(server, gate, holders)
@@ -63,13 +63,8 @@ module Bench
       end
 
       # A request that holds a process until the gate is there.
-      def holder(server, gate)
-        Thread.new { server.ask("/hold?gate=#{gate}").code }.tap { |thread| thread.report_on_exception = false }
-      end
-
-      # They hold all processes when another request gets no answer.
-      def await_holders(server)
-        Clock.wait_until(10) { !Crowd.answered_within?(server, "/compute?steps=1", 0.3) } or raise Error, "the processes could not be held"
+      def holder(server, path)
+        Thread.new { server.ask(path).code }.tap { |thread| thread.report_on_exception = false }
       end
 
       # The next client joins the line before the processes become free; what counts is how long it waits from then on. nil: too long.

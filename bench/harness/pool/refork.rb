@@ -9,7 +9,9 @@ module Bench
               "answered requests (`refork_after`). All have answered many requests when their proportional memory (PSS) is read."
       PROCESSES = 4
       # Requests of one process; by then all caches are full.
-      AFTER = 300
+      AFTER = 150
+      # All processes together get so many, twice.
+      VISITS = 2 * PROCESSES * AFTER
       # Without a change of processes for so long, in seconds, the pool counts as reforked.
       CALM = 3
       PATIENCE = 120
@@ -99,7 +101,12 @@ module Bench
       end
 
       def load(server, kase)
-        all = Outcome.sum(Load.run(server, kase.groups, @setup.duration).values)
+        admin = Admin.new(server)
+        enough = admin.status.fetch("requests") + VISITS
+        outcomes = Load.during(server, kase.groups) do
+          admin.wait_for("#{VISITS} requests", seconds: PATIENCE) { |status| status.fetch("requests") >= enough }
+        end
+        all = Outcome.sum(outcomes.values)
         raise Error, "#{kase.title}: requests failed: #{all.failures_in_words}" if all.failed.positive?
       end
 

@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "time"
-
 module Bench
   module Pool
     # What clients notice of restarts, of a pool that grows and shrinks, and of processes that are replaced: nothing, if all is well.
@@ -17,8 +15,10 @@ module Bench
       # For a restart, and for a pool to grow or shrink, in seconds.
       PATIENCE = 60
 
-      # A few requests per second from each of the connections: one process is enough for them.
-      LIGHT = [Group.new(name: "light", connections: Steady::CONNECTIONS, path: "/compute?steps=2000", interval: 0.4)].freeze
+      # A request per second from each of the connections: one or two processes are enough for them.
+      LIGHT = [Group.new(name: "light", connections: Steady::CONNECTIONS, path: "/compute?steps=2000", interval: 1)].freeze
+      # A pool of so many has shrunk.
+      SMALL = PROCESSES / 2
       # More than the whole pool can work on at once.
       BURST = [Group.new(name: "burst", connections: 4 * PROCESSES, path: "/wait?seconds=0.05")].freeze
 
@@ -56,6 +56,7 @@ module Bench
         Row.new(what: what, done: done, outcomes: outcomes, seconds: Clock.now - began)
       end
 
+      # `processes` are there from the start; the options may allow for more.
       def serve(name, processes, *options)
         @site = prepared(Site.new(name, passenger_options: options))
         @server = start(Servers::Passenger, @site, processes: processes, threads: THREADS)
@@ -82,7 +83,8 @@ module Bench
         @site.restart
         @admin.wait_for("#{PROCESSES} new application processes", seconds: PATIENCE) do |status|
           workers = status.fetch("workers")
-          @admin.ready(status).size == PROCESSES && workers.size == PROCESSES && workers.none? { |worker| old.include?(worker.fetch("pid")) }
+          !status.fetch("restart").fetch("active") && @admin.ready(status).size == PROCESSES && workers.size == PROCESSES &&
+            workers.none? { |worker| old.include?(worker.fetch("pid")) }
         end
         false
       end
@@ -94,7 +96,7 @@ module Bench
         @site.break
         @site.restart
         @admin.wait_for("the error of code that does not boot", seconds: PATIENCE) do |status|
-          status["boot_error"] && status["boot_error"] != before["boot_error"]
+          !status.fetch("restart").fetch("active") && status["boot_error"] && status["boot_error"] != before["boot_error"]
         end
         @site.repair
         left = @admin.ready.map { |worker| worker.fetch("pid") }.sort
@@ -104,7 +106,7 @@ module Bench
       end
 
       def scaling
-        serve("scaling", PROCESSES, "--min-instances", "1", "--pool-idle-time", "1") do
+        serve("scaling", 1, "--max-pool-size", PROCESSES.to_s, "--pool-idle-time", "1") do
           observe("pool that grows and shrinks", LIGHT) { grow_and_shrink }
         end
       end
@@ -118,9 +120,9 @@ module Bench
           outcomes = Load.during(@server, BURST) { grown = @admin.wait_for("#{PROCESSES} processes", seconds: PATIENCE) { |status| @admin.ready(status).size == PROCESSES } }
           insist_on_none_failed(outcomes)
           largest << @admin.ready(grown).size
-          smallest << @admin.ready(@admin.wait_for("a smaller pool", seconds: PATIENCE) { |status| @admin.ready(status).size == 1 }).size
+          smallest << @admin.ready(@admin.wait_for("a smaller pool", seconds: PATIENCE) { |status| @admin.ready(status).size <= SMALL }).size
         end
-        "#{@setup.cycles} times from #{smallest.max} to #{largest.min} processes and back"
+        "#{@setup.cycles} times to #{largest.min} processes and down to #{smallest.minmax.uniq.join('–')}"
       end
 
       def insist_on_none_failed(outcomes)

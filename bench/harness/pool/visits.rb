@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "time"
-
 module Bench
   module Pool
     # What the parts on memory have in common: pages of the example app that are asked for, and the memory afterwards.
@@ -23,10 +21,9 @@ module Bench
         end
       end
 
-      # How long a process took from the demand for it until it was ready, in seconds.
+      # How long a process of the status took from the demand for it until it was ready, in seconds.
       def start_time(worker)
-        began, ready = worker.values_at("started_at", "ready_at").map { |text| Time.iso8601(text) }
-        ready - began
+        worker.fetch("start_ms") / 1000.0
       end
     end
   end

@@ -95,14 +95,6 @@ RSpec.describe Bench::Pool::Part do
     end
   end
 
-  describe Bench::Pool::Visits do
-    it "takes a process's start for what lies between the demand and being ready" do
-      worker = { "started_at" => "2026-11-22T21:11:28.250Z", "ready_at" => "2026-11-22T21:11:28.375Z" }
-
-      expect(described_class.start_time(worker)).to be_within(1e-6).of(0.125)
-    end
-  end
-
   describe Bench::Pool::Flood do
     let(:part) { described_class.new(setup, session) }
 
