@@ -13,10 +13,10 @@ module Bench
       THREADS = 2
       MAX_REQUESTS = 500
       # For a restart, and for a pool to grow or shrink, in seconds.
-      PATIENCE = 60
+      PATIENCE = 120
 
-      # A request per second from each of the connections: one or two processes are enough for them.
-      LIGHT = [Group.new(name: "light", connections: Steady::CONNECTIONS, path: "/compute?steps=2000", interval: 1)].freeze
+      # A request every other second from each of the connections: one or two processes are enough for them.
+      LIGHT = [Group.new(name: "light", connections: Steady::CONNECTIONS, path: "/compute?steps=2000", interval: 2)].freeze
       # A pool of so many has shrunk.
       SMALL = PROCESSES / 2
       # More than the whole pool can work on at once.
