@@ -25,12 +25,12 @@ module Bench
                   slow: "/spin?seconds=#{SLOW}", burner: true)
       ].freeze
 
-      # One client whose requests keep one process computing all the time, and a few with short requests, which together leave the other
-      # process idle half of the time: none of these needs to go where the long one is.
+      # One client whose requests keep one process computing all the time, and two with a short request now and then, for which the other
+      # process is idle: none of these needs to go where the long one is.
       LONG_STEPS = 500 * STEPS
-      SHORT = 4
-      SHORT_STEPS = 12 * STEPS
-      SHORT_INTERVAL = 0.04
+      SHORT = 2
+      SHORT_STEPS = 5 * STEPS
+      SHORT_INTERVAL = 0.05
 
       Row = Struct.new(:scene, :server, :held, :round, :outcome, keyword_init: true)
       Mix = Struct.new(:server, :round, :short, :shared, keyword_init: true)

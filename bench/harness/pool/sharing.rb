@@ -7,7 +7,7 @@ module Bench
     module Sharing
       # A process counts as idle when it has been so for this long before and after, in microseconds: the news of an answer and the next
       # request must travel, and a request that the process had been given already may not have got a processor yet.
-      SETTLED = 2000
+      SETTLED = 5000
 
       # The requests of one process, in the order of their beginnings.
       class Timeline
