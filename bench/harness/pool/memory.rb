@@ -36,7 +36,7 @@ module Bench
         end
 
         def passenger_options
-          ["--spawn-method", @method]
+          PASSENGER_OPTIONS + ["--spawn-method", @method]
         end
       end
 

@@ -9,6 +9,10 @@ module Bench
       end
     end
 
+    # Whatever comes is to reach the pool: with turbocaching, requests for the same URL wait for the first of them now and then, since its
+    # response might be one for all.
+    PASSENGER_OPTIONS = %w[--no-turbocaching].freeze
+
     # One of the things that the pool has to show: runs servers of its own and keeps what came of it. Descendants have TITLE, ABOUT, `run`,
     # `tables`, `verdicts`, `panels`.
     class Part

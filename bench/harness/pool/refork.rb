@@ -22,7 +22,7 @@ module Bench
 
         def initialize(options)
           super("production")
-          @passenger_options = options
+          @passenger_options = PASSENGER_OPTIONS + options
         end
       end
 

@@ -14,7 +14,7 @@ module Bench
       # `options` of this project's server, beyond what all contests give it; a copy with others shares nothing with this one.
       def initialize(name, passenger_options: [], env: {}, program: PROGRAM)
         super(name, root: nil, startup_file: nil)
-        @passenger_options = passenger_options
+        @passenger_options = PASSENGER_OPTIONS + passenger_options
         @env = env
         @program = program
       end

@@ -80,7 +80,7 @@ RSpec.describe Bench::Pool do
       expect(File.read(site.startup_file)).to eq File.read(described_class::PROGRAM)
       site.restart
       expect(File).to exist(File.join(site.root, "tmp/restart.txt"))
-      expect(site.passenger_options).to eq %w[--max-requests 5]
+      expect(site.passenger_options).to eq %w[--no-turbocaching --max-requests 5]
     end
 
     it "can be broken and repaired" do
