@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require File.join(Harness::ROOT, "phusion_passenger/log")
 require File.join(Harness::ROOT, "phusion_passenger/cable_farewell")
 
 # With a stand-in for Action Cable; the real one is in spec/rails/cable_restart_spec.rb.

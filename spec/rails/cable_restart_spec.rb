@@ -1,0 +1,103 @@
+# frozen_string_literal: true
+
+# What becomes of Action Cable's clients when their processes leave.
+RSpec.describe "Action Cable's clients" do
+  SERIES = {
+    "app/channels/series_channel.rb" => <<~RUBY,
+      class SeriesChannel < ApplicationCable::Channel
+        def subscribed = stream_from("series")
+      end
+    RUBY
+    "app/controllers/series_controller.rb" => <<~RUBY
+      class SeriesController < ApplicationController
+        def show
+          ActionCable.server.broadcast("series", { number: Integer(params[:number]) })
+          render plain: params[:number]
+        end
+      end
+    RUBY
+  }.freeze
+  CLIENTS = ENV["PROJECT_FULL"] ? 1000 : 100
+  # Broadcasts before a restart, and after it
+  AROUND = 5
+
+  attr_reader :server, :crowd
+
+  before(:context) do
+    skip "redis-server is not installed" unless Harness::RedisServer.installed?
+
+    @redis = Harness::RedisServer.new.start
+    @variables = { "REDIS_URL" => @redis.url }
+    @directory = Harness::Bulletin.on_database(@variables)
+    SERIES.each { |path, text| Harness::Apps.write(@directory, path, text) }
+    Harness::Bulletin.edit(@directory, "config/routes.rb") { |text| text.sub("routes.draw do\n") { |line| "#{line}get 'series/:number', to: 'series#show'\n" } }
+  end
+
+  after(:context) do
+    @redis&.stop
+  ensure
+    @redis.destroy if @redis&.running?
+  end
+
+  def serve(**options)
+    @server = Harness::BulletinServer.new(@directory, environment: @variables, min_instances: 3, max_pool_size: 3, rolling_restarts: true,
+                                                      max_request_queue_size: 0, **options)
+    started << @server
+    @server.start
+    eventually("the start of the application", within: Harness::Server::BOOT_SECONDS) { @server.get("/probe/pid").status == 200 && ready.size == 3 }
+  end
+
+  def status = Harness::Admin.of(@server).status
+
+  def ready = status["workers"].select { |worker| worker["state"] == "ready" }.map { |worker| worker["pid"] }
+
+  # Broadcasts until the block is through, one after the other, and a few more.
+  def broadcasting
+    finished = false
+    thread = Thread.new do
+      server.connect do |client|
+        left = AROUND
+        while !finished || (left -= 1) >= 0
+          crowd.begun += 1
+          response = client.get("/series/#{crowd.begun}")
+          raise response.inspect unless response.status == 200
+
+          sleep 0.02
+        end
+      end
+    end
+    eventually("the first broadcasts") { crowd.begun > AROUND || !thread.alive? }
+    yield
+  ensure
+    finished = true
+    thread&.join
+  end
+
+  def restart
+    before = ready
+    FileUtils.touch(File.join(@directory, "tmp/restart.txt"))
+    began = Harness::Deadline.now
+    eventually("the end of the old processes", within: 90) { (before & Harness::ProcFS.pids.select { |pid| Harness::ProcFS.alive?(pid) }).empty? && ready.size == 3 }
+    crowd.all_confirmed(within: 60)
+    puts "#{CLIENTS} clients were back #{(Harness::Deadline.now - began).round(1)} s after the restart was asked for" if ENV["PROJECT_FULL"]
+  end
+
+  it "are told, close properly, are back soon, and miss nothing that is broadcast after their confirmation" do
+    serve
+    @crowd = Harness::CableCrowd.new(server, CLIENTS, channel: "SeriesChannel")
+    crowd.all_confirmed(within: 60)
+    broadcasting { restart }
+    last = crowd.begun
+    eventually(-> { "number #{last} for everybody" }) { crowd.clients.all? { |client| client.session.numbers.include?(last) } }
+
+    expect(crowd.clients.map { |client| client.session.lost(last) }).to all(eq([]))
+    former = crowd.clients.flat_map { |client| client.sessions[0..-2] }
+    expect(former.size).to be >= CLIENTS
+    expect(former.flat_map(&:lost)).to eq([])
+    expect(former.map(&:close_code)).to all(eq(1000))
+    expect(former.map(&:farewell)).to all(eq("type" => "disconnect", "reason" => "server_restart", "reconnect" => true))
+    expect(server.said).not_to match(/killing an application process/)
+    crowd.finish
+    server.stop
+  end
+end
