@@ -6,9 +6,9 @@ module PhusionPassenger
   #
   # Not all at once: every one of them authenticates, subscribes and asks the database for what it has missed.
   class CableFarewell
-    # Seconds between two connections; less if that would take longer than allowed. Those of a small application are
-    # through before anybody notices, and a large one gets no more than it can accept.
-    EACH = 0.01
+    # Seconds between two connections, less if that would take longer than allowed: about what a process needs to accept
+    # one, check who it is, and confirm its subscription. A few are through before anybody notices.
+    EACH = 0.003
     # Seconds for the clients to answer the last close frames. One that has lost its network does not answer at all.
     CLOSING = 2
     # Seconds for connections whose requests have only just been answered to become known to Action Cable

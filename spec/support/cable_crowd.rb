@@ -10,15 +10,14 @@ module Harness
   # connects again at once whenever its connection ends.
   class CableCrowd
     # What a client has seen on one connection. due: the first number whose broadcast had not begun when the subscription was
-    # confirmed; nil if it has not been. farewell: the message that said why it ends. close_code: of the close frame.
-    Session = Struct.new(:due, :numbers, :farewell, :close_code, keyword_init: true) do
+    # confirmed; nil if it has not been. farewell: the message that said why it ends. close_code: of the close frame. away: how
+    # many seconds before the confirmation the client's last confirmed connection ended.
+    Session = Struct.new(:due, :numbers, :farewell, :close_code, :away, keyword_init: true) do
       def confirmed? = !due.nil?
 
-      # Numbers that should have come and have not. last: nil for what has come last on this connection
-      def lost(last = nil)
-        last ||= numbers.max
-        confirmed? && last ? (due..last).to_a - numbers : []
-      end
+      # Numbers that should have come and have not, up to this one. (What is on its way when a connection ends is lost with it,
+      # and Action Cable, with its many threads, may send a number before its predecessor.)
+      def lost(last) = (due..last).to_a - numbers
     end
 
     # The client's side of one connection after another.
@@ -99,7 +98,7 @@ module Harness
       def message(content)
         case content["type"]
         when "welcome" then write(WebSocket.masked(WebSocket::TEXT, JSON.generate(command: "subscribe", identifier: @crowd.identifier)))
-        when "confirm_subscription" then session.due = @crowd.begun + 1
+        when "confirm_subscription" then confirmed
         when "disconnect" then session.farewell = content
         when "ping" then nil
         when nil then session.numbers << content.fetch("message").fetch("number")
@@ -107,7 +106,14 @@ module Harness
         end
       end
 
+      def confirmed
+        session.due = @crowd.begun + 1
+        session.away = Deadline.now - @ended if @ended
+        @ended = nil
+      end
+
       def ended
+        @ended ||= Deadline.now
         @socket.close
         connect
       end

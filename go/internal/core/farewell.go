@@ -19,8 +19,8 @@ type farewell struct {
 
 const (
 	// reconnectSpread is over how long the clients of Action Cable are told to
-	// connect again. A thousand of them then come at a rate of 300 per second,
-	// which a few processes can take beside their other requests.
+	// connect again, at most: up to a thousand come at a rate that one process can
+	// take, more come faster, so that the worker does not stay for long.
 	reconnectSpread = 3 * time.Second
 	// closingPatience is how long the worker has for the clients' answers.
 	closingPatience = 2500 * time.Millisecond

@@ -54,9 +54,9 @@ RSpec.describe PhusionPassenger::CableFarewell do
   it "spreads them over the time" do
     connect(100)
     began = now
-    farewell.say(0.5)
+    farewell.say(0.2)
     # However the process is scheduled, none comes before its time.
-    early = server.told.each_with_index.select { |(_, at), index| at - began < index * 0.005 }
+    early = server.told.each_with_index.select { |(_, at), index| at - began < index * 0.002 }
     expect([server.told.size, early]).to eq([100, []])
   end
 
