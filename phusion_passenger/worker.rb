@@ -23,7 +23,7 @@ module PhusionPassenger
     # not to a number that takes long to go through for child processes that close all descriptors they might have.
     MOST_FILES = 65_536
 
-    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
+    # settings: WorkerSettings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
     # itself; direct_queue: descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
     # forked: whether this process was forked off a preloader
     def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, place: 0, direct_queue: nil)

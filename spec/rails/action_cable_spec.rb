@@ -4,65 +4,6 @@ require "json"
 
 # Action Cable as it comes, with the async adapter.
 RSpec.describe "Action Cable" do
-  shared_examples "the example application's comments" do
-    let(:visitor) { Harness::Visitor.new(server) }
-
-    after do
-      visitor.close
-      sockets.each(&:close)
-    end
-
-    def sockets = @sockets ||= []
-
-    def cable(origin: "http://127.0.0.1:#{server.port}")
-      Harness::WebSocket.new(server, "/cable", "Origin" => origin, "Sec-WebSocket-Protocol" => "actioncable-v1-json")
-                        .tap { |socket| sockets << socket }
-    end
-
-    # The next message of the type, or, without a type, the next that is for a channel; pings come in between.
-    def receive(socket, type)
-      loop do
-        message = JSON.parse(socket.receive || raise("the server has closed the socket"))
-        return message if message["type"] == type
-      end
-    end
-
-    def subscribed(post)
-      cable.tap do |socket|
-        receive(socket, "welcome")
-        identifier = JSON.generate(channel: "CommentsChannel", post_id: post)
-        socket.send_text(JSON.generate(command: "subscribe", identifier: identifier))
-        expect(receive(socket, "confirm_subscription")["identifier"]).to eq(identifier)
-      end
-    end
-
-    def comment_on(post, body)
-      visitor.visit("/session/new")
-      visitor.submit("/session", "name" => "Ada")
-      visitor.visit("/posts/#{post}")
-      visitor.submit("/posts/#{post}/comments", "comment[body]" => body)
-    end
-
-    it "reach everybody who has the post open" do
-      readers = Array.new(3) { subscribed(1) }
-      stranger = subscribed(2)
-      comment_on(1, "seen by all")
-      readers.each { |reader| expect(receive(reader, nil).dig("message", "html")).to include("seen by all") }
-      comment_on(2, "seen by one")
-      expect(receive(stranger, nil).dig("message", "html")).to include("seen by one")
-    end
-
-    it "are kept from pages of other origins" do
-      expect { cable(origin: "http://evil.example") }.to raise_error(Harness::WebSocket::Refused, /404/)
-    end
-
-    it "don't occupy the application's threads" do
-      readers = Array.new(20) { subscribed(1) }
-      expect(server.get("/posts/1").status).to eq(200)
-      readers.each(&:finish)
-    end
-  end
-
   context "under rails server in development" do
     before(:context) do
       @server = Harness::RailsServer.new(Harness::Bulletin.copy)
@@ -78,11 +19,96 @@ RSpec.describe "Action Cable" do
     attr_reader :server
 
     include_examples "the example application's comments"
+
+    # Rails' own log is there, too.
+    it "leaves nothing odd on the terminal" do
+      subscribed(1).finish
+      said = server.output.lines.map(&:strip)
+      expect(said.grep(/warning: |\Apassenger\b|hijack/i)).to eq([])
+      expect(said).to include(a_string_starting_with("=> Booting Passenger"), a_string_starting_with("* Passenger"))
+    end
   end
 
   context "under passenger start in production, with one process" do
-    serve_bulletin(max_pool_size: 1)
+    serve_bulletin(max_pool_size: 1, unlimited_concurrency_path: ["/cable"])
 
     include_examples "the example application's comments"
+
+    it "needs no paths with unlimited concurrency, and the log says so in one line" do
+      expect(server.said.scan(/^passenger: unlimited_concurrency_paths \(\/cable\) is not needed: .*$/).size).to eq(1)
+    end
+  end
+
+  # Two processes, and a service that passes messages between them; the block gives the application's variables and files.
+  def self.serve_with(service_class, name)
+    before(:context) do
+      skip "#{name} is not installed" unless service_class.installed?
+
+      @service = service_class.new.start
+      variables, files = yield @service
+      directory = Harness::Bulletin.on_database(variables)
+      files.each { |path, text| Harness::Apps.write(directory, path, text) }
+      @server = Harness::BulletinServer.new(directory, environment: variables, min_instances: 2)
+      @server.start
+      Harness.eventually("both processes", within: Harness::Server::BOOT_SECONDS) do
+        @server.get("/probe/pid", within: Harness::Server::BOOT_SECONDS).status == 200 && @server.workers.size == 2
+      end
+    end
+
+    after(:context) do
+      @server&.stop
+      @service&.stop
+    ensure
+      [@server, @service].compact.each { |one| one.destroy if one.running? }
+    end
+
+    attr_reader :server
+
+    let(:application) { server }
+
+    include_examples "comments that reach every process"
+  end
+
+  context "with Redis" do
+    serve_with(Harness::RedisServer, "redis-server") { |redis| [{ "REDIS_URL" => redis.url }, {}] }
+
+    { Harness::NginxProxy => "nginx", Harness::HaproxyProxy => "HAProxy" }.each do |proxy, name|
+      context "behind #{name}, which ends TLS" do
+        before(:context) do
+          skip "#{name} is not installed" unless proxy.installed?
+
+          @proxy = proxy.new(@server).start
+        end
+
+        after(:context) do
+          @proxy&.stop
+        ensure
+          @proxy.destroy if @proxy&.running?
+        end
+
+        include_examples "comments that reach every process"
+
+        let(:server) { @proxy }
+        let(:application) { @server }
+        let(:origin) { @proxy.origin }
+
+        it "are refused to the same host without TLS" do
+          expect { cable(origin: @proxy.origin.sub("https", "http")) }.to raise_error(Harness::WebSocket::Refused, /404/)
+        end
+
+        it "end with the closing handshake" do
+          socket = subscribed(1)
+          socket.finish
+          Harness.eventually("the end of the connections") { holding.sum.zero? }
+        end
+      end
+    end
+  end
+
+  context "with PostgreSQL" do
+    serve_with(Harness::PostgresqlServer, "PostgreSQL") do |postgresql|
+      postgresql.create_database("bulletin")
+      [{ "DATABASE_URL" => postgresql.url("bulletin") }, { "config/cable.yml" => "production:\n  adapter: postgresql\n" }]
+    end
   end
 end

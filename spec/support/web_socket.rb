@@ -14,7 +14,8 @@ module Harness
 
     class Refused < StandardError; end
 
-    attr_reader :response_headers
+    # close_code: what the other side has given in its close frame
+    attr_reader :response_headers, :close_code
 
     # A frame of a client. Those are masked.
     def self.masked(opcode, payload)
@@ -48,7 +49,9 @@ module Harness
         case opcode
         when TEXT then return payload.force_encoding("UTF-8")
         when PING then @client.write(frame(PONG, payload))
-        when CLOSE then return nil
+        when CLOSE
+          @close_code = payload.unpack1("n")
+          return nil
         end
       end
     end
