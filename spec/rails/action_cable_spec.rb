@@ -2,7 +2,7 @@
 
 require "json"
 
-# Action Cable as it comes, with the async adapter.
+# Action Cable with the adapters async, as it comes, and passenger.
 RSpec.describe "Action Cable" do
   context "under rails server in development" do
     before(:context) do
@@ -39,76 +39,82 @@ RSpec.describe "Action Cable" do
     end
   end
 
-  # Two processes, and a service that passes messages between them; the block gives the application's variables and files.
-  def self.serve_with(service_class, name)
+  context "under rails server in development, with the adapter passenger" do
     before(:context) do
-      skip "#{name} is not installed" unless service_class.installed?
-
-      @service = service_class.new.start
-      variables, files = yield @service
-      directory = Harness::Bulletin.on_database(variables)
-      files.each { |path, text| Harness::Apps.write(directory, path, text) }
-      @server = Harness::BulletinServer.new(directory, environment: variables, min_instances: 2)
+      @server = Harness::RailsServer.new(Harness::Bulletin.copy, environment: { "CABLE_ADAPTER" => "passenger" })
       @server.start
-      Harness.eventually("both processes", within: Harness::Server::BOOT_SECONDS) do
-        @server.get("/probe/pid", within: Harness::Server::BOOT_SECONDS).status == 200 && @server.workers.size == 2
-      end
     end
 
     after(:context) do
-      @server&.stop
-      @service&.stop
+      @server.stop
     ensure
-      [@server, @service].compact.each { |one| one.destroy if one.running? }
+      @server.destroy if @server.running?
     end
 
     attr_reader :server
 
-    let(:application) { server }
-
-    include_examples "comments that reach every process"
+    include_examples "the example application's comments"
   end
 
-  context "with Redis" do
-    serve_with(Harness::RedisServer, "redis-server") { |redis| [{ "REDIS_URL" => redis.url }, {}] }
+  context "under passenger start in production, with three processes and the adapter passenger" do
+    serve_bulletin(max_pool_size: 3, min_instances: 3, environment: { "CABLE_ADAPTER" => "passenger" })
 
-    { Harness::NginxProxy => "nginx", Harness::HaproxyProxy => "HAProxy" }.each do |proxy, name|
-      context "behind #{name}, which ends TLS" do
-        before(:context) do
-          skip "#{name} is not installed" unless proxy.installed?
+    before(:context) { Harness.eventually("three processes") { Harness::Admin.of(@server).status["pool"]["ready"] == 3 } }
 
-          @proxy = proxy.new(@server).start
-        end
+    include_examples "the example application's comments"
 
-        after(:context) do
-          @proxy&.stop
-        ensure
-          @proxy.destroy if @proxy&.running?
-        end
+    def broker = admin.status["cable"]
 
-        include_examples "comments that reach every process"
+    def run_beside(code)
+      run_command(["bundle", "exec", "rails", "runner", code], directory: server.directory, within: 60,
+                  environment: { **Harness::Bulletin.environment(server.directory), "RAILS_ENV" => "production",
+                                 "CABLE_ADAPTER" => "passenger", "PASSENGER_INSTANCE_REGISTRY_DIR" => server.registry })
+    end
 
-        let(:server) { @proxy }
-        let(:application) { @server }
-        let(:origin) { @proxy.origin }
+    # Until each of the processes has some.
+    def spread_readers(post)
+      readers = []
+      eventually("readers in three processes") do
+        readers << subscribed(post)
+        broker["subscriptions"] == 3
+      end
+      readers
+    end
 
-        it "are refused to the same host without TLS" do
-          expect { cable(origin: @proxy.origin.sub("https", "http")) }.to raise_error(Harness::WebSocket::Refused, /404/)
-        end
+    before { eventually("the end of earlier readers") { broker["subscriptions"].zero? } }
 
-        it "end with the closing handshake" do
-          socket = subscribed(1)
-          socket.finish
-          Harness.eventually("the end of the connections") { holding.sum.zero? }
-        end
+    it "reach the readers that other processes serve, in order" do
+      readers = spread_readers(3)
+      bodies = Array.new(5) { |number| "comment number #{number}" }
+      bodies.each { |body| comment_on(3, body) }
+      readers.each do |reader|
+        bodies.each { |body| expect(receive(reader, nil).dig("message", "html")).to include(body) }
       end
     end
+
+    it "reach them from a console" do
+      readers = spread_readers(4)
+      result = run_beside('CommentsChannel.announce(Post.find(4).comments.create!(author: "Ada", body: "from a console"))')
+      expect(result.status).to be_success, result.to_s
+      readers.each { |reader| expect(receive(reader, nil).dig("message", "html")).to include("from a console") }
+    end
+
+    it "reach readers that have come to new processes after a restart" do
+      spread_readers(5)
+      FileUtils.touch(File.join(server.directory, "tmp", "restart.txt"))
+      eventually("new processes") { admin.status.then { |status| status["boots"] >= 2 && status["generations"].size == 1 && status["pool"]["ready"] == 3 } }
+      late = Array.new(3) { subscribed(5) }
+      comment_on(5, "after the restart")
+      late.each { |reader| expect(receive(reader, nil).dig("message", "html")).to include("after the restart") }
+    end
   end
 
-  context "with PostgreSQL" do
-    serve_with(Harness::PostgresqlServer, "PostgreSQL") do |postgresql|
-      postgresql.create_database("bulletin")
-      [{ "DATABASE_URL" => postgresql.url("bulletin") }, { "config/cable.yml" => "production:\n  adapter: postgresql\n" }]
-    end
+  it "with the adapter passenger says in a console that no server runs" do
+    directory = Harness::Bulletin.production
+    result = run_command(%w[bundle exec rails runner] + ['ActionCable.server.broadcast("chat", "x")'], directory: directory, within: 60,
+                         environment: { **Harness::Bulletin.environment(directory), "RAILS_ENV" => "production", "CABLE_ADAPTER" => "passenger",
+                                        "PASSENGER_INSTANCE_REGISTRY_DIR" => Harness::Suite.new_directory("registry") })
+    expect(result.status).not_to be_success
+    expect(result.err).to match(/adapter passenger needs the application to be served by passenger: no running server of #{directory} \(production\)/)
   end
 end
