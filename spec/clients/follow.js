@@ -14,6 +14,7 @@ const load = createRequire(directory + "/");
 
 // What the client expects of a browser
 globalThis.addEventListener = globalThis.removeEventListener = () => {};
+globalThis.self = globalThis;
 globalThis.document = { visibilityState: "visible" };
 
 const ActionCable = load(name);

@@ -24,23 +24,11 @@ RSpec.describe "Action Cable's clients" do
   attr_reader :server, :crowd
 
   before(:context) do
-    skip "redis-server is not installed" unless Harness::RedisServer.installed?
-
-    @redis = Harness::RedisServer.new.start
-    @variables = { "REDIS_URL" => @redis.url }
-    @directory = Harness::Bulletin.on_database(@variables)
-    SERIES.each { |path, text| Harness::Apps.write(@directory, path, text) }
-    Harness::Bulletin.edit(@directory, "config/routes.rb") { |text| text.sub("routes.draw do\n") { |line| "#{line}get 'series/:number', to: 'series#show'\n" } }
-  end
-
-  after(:context) do
-    @redis&.stop
-  ensure
-    @redis.destroy if @redis&.running?
+    @directory = Harness::Bulletin.production(SERIES, routes: "get 'series/:number', to: 'series#show'")
   end
 
   def serve(**options)
-    @server = Harness::BulletinServer.new(@directory, environment: @variables, min_instances: 3, max_pool_size: 3, rolling_restarts: true,
+    @server = Harness::BulletinServer.new(@directory, environment: { "CABLE_ADAPTER" => "passenger" }, min_instances: 3, max_pool_size: 3, rolling_restarts: true,
                                                       max_request_queue_size: 0, **options)
     started << @server
     @server.start
