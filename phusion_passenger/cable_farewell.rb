@@ -12,7 +12,7 @@ module PhusionPassenger
     # Seconds for the clients to answer the last close frames. One that has lost its network does not answer at all.
     CLOSING = 2
     # Seconds for connections whose requests have only just been answered to become known to Action Cable
-    OPENING = 0.5
+    OPENING = 1
     INTERVAL = 0.02
     # Action Cable's own word for it
     REASON = "server_restart"

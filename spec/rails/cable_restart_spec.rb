@@ -50,7 +50,7 @@ RSpec.describe "Action Cable's clients" do
           response = client.get("/series/#{crowd.begun}")
           raise response.inspect unless response.status == 200
 
-          sleep 0.02
+          sleep CLIENTS / 5000.0 # so many messages per second are enough for the clients, too
         end
       end
     end
@@ -78,8 +78,7 @@ RSpec.describe "Action Cable's clients" do
 
   it "are told, close properly, are back soon, and miss nothing that is broadcast after their confirmation" do
     serve
-    @crowd = Harness::CableCrowd.new(server, CLIENTS, channel: "SeriesChannel")
-    crowd.all_confirmed(within: 60)
+    gather(CLIENTS)
     broadcasting { restart }
     last = crowd.begun
     eventually(-> { "number #{last} for everybody" }) { crowd.clients.all? { |client| client.session.numbers.include?(last) } }
@@ -87,10 +86,40 @@ RSpec.describe "Action Cable's clients" do
     expect(crowd.clients.flat_map { |client| client.session.lost(last) }).to eq([])
     former = crowd.clients.flat_map { |client| client.sessions[0..-2] }
     expect(former.size).to be >= CLIENTS
-    expect(former.map(&:close_code)).to all(eq(1000))
-    expect(former.map(&:farewell)).to all(eq("type" => "disconnect", "reason" => "server_restart", "reconnect" => true))
+    expect_proper_end(former)
     expect(server.said).not_to match(/killing an application process/)
     crowd.finish
     server.stop
+  end
+
+  def gather(number)
+    @crowd = Harness::CableCrowd.new(server, number, channel: "SeriesChannel")
+    crowd.all_confirmed(within: 60)
+  end
+
+  def expect_proper_end(sessions)
+    expect(sessions.map(&:farewell)).to all(include("type" => "disconnect", "reason" => "server_restart", "reconnect" => true))
+    expect(sessions.map(&:close_code)).to all(eq(1000))
+  end
+
+  it "may stay when their processes are to leave, and are told the same shortly before the deadline" do
+    serve(abort_websockets_on_process_shutdown: false, shutdown_timeout: 6)
+    gather(9)
+    restart
+    former = crowd.clients.flat_map { |client| client.sessions[0..-2] }
+    expect(former.size).to be >= 9
+    expect_proper_end(former)
+    expect(server.said).not_to match(/killing an application process/)
+    crowd.finish
+  end
+
+  it "are told the same at the end of the server" do
+    serve
+    gather(9)
+    server.stop
+    crowd.finish
+    sessions = crowd.sessions.select(&:confirmed?)
+    expect(sessions.size).to eq(9)
+    expect_proper_end(sessions)
   end
 end
