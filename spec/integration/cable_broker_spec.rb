@@ -119,6 +119,31 @@ RSpec.describe "Action Cable's adapter passenger" do
     server.stop
   end
 
+  it "disconnects a process that does not read, and takes it back when it does" do
+    registry = Harness::Suite.new_directory("registry")
+    server = start(processes: 2, registry: registry)
+    stuck, other = server.workers
+    Process.kill(:STOP, stuck)
+    # More than the engine keeps for a process
+    code = '25.times { |number| CABLE.broadcast("news", number.to_s.ljust(500_000, ".")) }; CABLE.broadcast("news", "end")'
+    result = run_beside(server.directory, code, registry: registry, within: 60)
+    expect(result.status).to be_success, result.to_s
+    wait_for(other, "news", '"end"')
+    numbers = received(other, "news").filter_map { |message| message[/\A"(\d+)\./, 1] }
+    expect(numbers).to eq((0..24).map(&:to_s))
+    expect(admin(server).status["cable"]).to include("dropped_connections" => 1)
+    expect(server.log).to match(/has not read its Action Cable messages and is disconnected.*\(#{stuck}\)/)
+    Process.kill(:CONT, stuck)
+    eventually("its return") { server.log.include?("connected to the server again") }
+    eventually("its subscriptions") { admin(server).status["cable"]["subscriptions"] == 4 }
+    result = run_beside(server.directory, 'CABLE.broadcast("chat", "back again")', registry: registry)
+    expect(result.status).to be_success, result.to_s
+    wait_for(stuck, "chat", '"back again"')
+    server.stop
+  ensure
+    Process.kill(:CONT, stuck) if stuck && Harness::ProcFS.alive?(stuck)
+  end
+
   it "says what is wrong when no server of the application runs" do
     registry = Harness::Suite.new_directory("registry")
     directory = cable.directory
