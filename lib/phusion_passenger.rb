@@ -54,6 +54,10 @@ module PhusionPassenger
       AppLibraries.load(name)
     end
 
+    # How many requests at a time the application says a process can handle. The server asks for it when it has loaded the
+    # application; elsewhere it has no effect.
+    attr_accessor :advertised_concurrency_level
+
     # Guides for old Rails versions have this call in config.ru. There is nothing to install.
     def install_framework_extensions!(*) = nil
   end

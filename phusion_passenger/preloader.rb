@@ -115,7 +115,9 @@ module PhusionPassenger
       listen_to_engine
       loop do
         case (event = @mailbox.pop)
-        when :engine_gone then return
+        when :engine_gone
+          reap # who ended last is left to nobody
+          return
         when :child_ended then reap
         when Exception then raise event
         else
@@ -182,12 +184,17 @@ module PhusionPassenger
         ended, status = Process.wait2(pid, Process::WNOHANG)
         next unless ended
 
-        number = @workers.delete(pid)
-        @control.post("exited", "worker" => number, "pid" => pid, "status" => describe(status))
+        report_end(pid, describe(status))
       rescue Errno::ECHILD
-        number = @workers.delete(pid) # the application has waited for all children
-        @control.post("exited", "worker" => number, "pid" => pid, "status" => "unknown")
+        report_end(pid, "unknown") # the application has waited for all children
       end
+    end
+
+    def report_end(pid, status)
+      number = @workers.delete(pid)
+      @control.post("exited", "worker" => number, "pid" => pid, "status" => status)
+    rescue Native::Disconnected
+      nil # the engine, which has gone, need not know
     end
 
     def describe(status)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "open_response"
 require_relative "response"
 
 module PhusionPassenger
@@ -17,7 +18,11 @@ module PhusionPassenger
       @leave = leave
       @rest = rest
       @oob_wanted = oob_wanted
+      @open_response = OpenResponse.new(slot)
     end
+
+    # Called from another thread: nobody reads the response to this request any more.
+    def client_gone(request) = @open_response.client_gone(request)
 
     # Returns at the end of the queue, after Slot#stop, and when the engine has gone.
     def run
@@ -39,7 +44,7 @@ module PhusionPassenger
       completed = false
       begin
         status, headers, body = @app.call(env)
-        @slot.respond(status, headers, body) || Response.deliver(@slot, env, status, headers, body)
+        @slot.respond(status, headers, body) || Response.deliver(@slot, @open_response, env, status, headers, body)
         completed = true
       rescue Exception => e # rubocop:disable Lint/RescueException -- whatever it is, the client gets an answer
         error = e

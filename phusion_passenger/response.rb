@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "chunked_body"
+require_relative "farewell"
 require_relative "hijack"
 require_relative "stream"
 
@@ -9,7 +10,7 @@ module PhusionPassenger
   module Response
     class << self
       # Sends the whole response or raises. Never closes the body.
-      def deliver(slot, env, status, headers, body)
+      def deliver(slot, open, env, status, headers, body)
         if (callback = partial_hijack(env, status, headers))
           deliver_by_hijack(slot, status, headers, callback)
         elsif (file = whole_file(status, headers, body))
@@ -19,9 +20,9 @@ module PhusionPassenger
         elsif (array = as_array(headers, body))
           slot.respond(status, headers, array) || deliver_each(slot, status, headers, array)
         elsif body.respond_to?(:each)
-          deliver_each(slot, status, headers, body)
+          open.watch(-> { Farewell.tell(env, body) }) { deliver_each(slot, status, headers, body) }
         elsif body.respond_to?(:call)
-          deliver_stream(slot, env, status, headers, body)
+          deliver_stream(slot, open, env, status, headers, body)
         else
           raise Native::InvalidResponse, "the application returned #{body.class} as the body of the response: " \
                                          "it responds neither to each nor to call"
@@ -102,11 +103,17 @@ module PhusionPassenger
         begun ? slot.write_end : slot.respond(status, headers, [])
       end
 
-      def deliver_stream(slot, env, status, headers, body)
+      def deliver_stream(slot, open, env, status, headers, body)
         stream = Stream.new(slot, status, headers, env["rack.input"])
-        stream.flush if begin_at_once?(headers)
-        body.call(stream)
-        stream.wait
+        gone = lambda do
+          stream.client_gone
+          Farewell.tell(env, body)
+        end
+        open.watch(gone) do
+          stream.flush if begin_at_once?(headers)
+          body.call(stream)
+          stream.wait
+        end
       ensure
         stream&.abandon
       end

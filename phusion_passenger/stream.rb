@@ -68,6 +68,19 @@ module PhusionPassenger
       raise @failure if @failure
     end
 
+    # Nobody reads what is written: reading and writing fail from now on, and who waits for the end waits no longer. A write
+    # under way ends by itself.
+    def client_gone
+      @lock.synchronize do
+        next if @write_closed
+
+        @failure = Native::ClientGone.new("the client has closed the connection before the end of the response")
+        @write_closed = true
+        @input = nil
+        @ended.broadcast
+      end
+    end
+
     # No writes from now on; what has been sent is all there is.
     def abandon
       @lock.synchronize do
@@ -83,6 +96,7 @@ module PhusionPassenger
     end
 
     def write_chunk(chunk)
+      raise @failure if @failure
       raise IOError, "not opened for writing" if @write_closed
       return 0 if chunk.empty?
 

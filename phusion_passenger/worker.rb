@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "cable_farewell"
+require_relative "early_hints"
 require_relative "hijack"
 require_relative "null_input"
 require_relative "request_handler"
@@ -40,6 +41,7 @@ module PhusionPassenger
       @forked = forked
       @mailbox = Thread::Queue.new
       @threads = {} # slot => Thread
+      @handlers = {} # number of a slot => RequestHandler
       @pause = SlotPause.new
       @stopping = false
       @queue_ended = false
@@ -235,8 +237,10 @@ module PhusionPassenger
       outcome = :killed
       Native.batch_scheduling
       PhusionPassenger.call_event(:starting_request_handler_thread)
-      RequestHandler.new(@app, slot, leave: ->(reason) { @mailbox << [:stop, reason] }, rest: -> { rest(slot) },
-                                     oob_wanted: -> { @mailbox << :oob_wanted }).run
+      handler = RequestHandler.new(@app, slot, leave: ->(reason) { @mailbox << [:stop, reason] }, rest: -> { rest(slot) },
+                                               oob_wanted: -> { @mailbox << :oob_wanted })
+      @handlers[@slot_numbers[@slots.index(slot)]] = handler
+      handler.run
       outcome = :ended
     rescue Exception => e # rubocop:disable Lint/RescueException
       outcome = e
@@ -276,7 +280,7 @@ module PhusionPassenger
       end
     end
 
-    # In the control thread; everything but a backtrace is a matter of the main thread.
+    # In the control thread; everything but a backtrace, and what concerns one response alone, is a matter of the main thread.
     def obey(message)
       case message.verb
       when "stop"
@@ -287,6 +291,7 @@ module PhusionPassenger
         told_to_leave(message)
         @mailbox << [:promote, *message.fds]
       when "backtrace" then post_backtraces(message)
+      when "client_gone" then @handlers[message.fetch("slot").to_i]&.client_gone(message.fetch("request").to_i)
       else @control.refuse(message)
       end
     end
@@ -338,6 +343,7 @@ module PhusionPassenger
     end
 
     def do_oob_work
+      @oob_wanted = false # also what requests have asked for that were still under way
       PhusionPassenger.call_event(:oob_work)
     rescue Exception => e # rubocop:disable Lint/RescueException
       Log.exception("an event handler for :oob_work failed", e)

@@ -15,7 +15,8 @@ enum env_key {
 /* Frozen and interned, so that they are the same objects as the literals in
  * the application and in Rack, and comparing them is comparing pointers. */
 static VALUE env_keys[PN_ENV_KEY_COUNT + 1];
-static VALUE key_https, key_input, key_scheme, key_response_finished, key_after_reply, key_hijack;
+static VALUE key_https, key_input, key_scheme, key_response_finished, key_after_reply, key_hijack,
+             key_early_hints;
 static VALUE value_https, value_on, value_rb_mode, empty_string;
 static VALUE string_io_class;
 static ID id_for_fd;
@@ -168,6 +169,7 @@ VALUE pn_env_build(struct pn_slot *slot)
     rb_hash_aset(env, key_response_finished, rb_ary_new());
     rb_hash_aset(env, key_after_reply, rb_ary_new());
     rb_hash_aset(env, key_hijack, pn_hijack_new(slot, env));
+    if (flags & PN_FLAG_INTERIM) rb_hash_aset(env, key_early_hints, pn_early_hints_new(slot));
     return env;
 }
 
@@ -209,6 +211,7 @@ void pn_init_env(void)
     key_response_finished = interned_constant("rack.response_finished");
     key_after_reply = interned_constant("rack.after_reply");
     key_hijack = interned_constant("rack.hijack");
+    key_early_hints = interned_constant("rack.early_hints");
     value_https = interned_constant("https");
     value_on = interned_constant("on");
     value_rb_mode = interned_constant("rb");

@@ -163,6 +163,20 @@ void pn_send_buffer(struct pn_slot *slot, int descriptor)
     pn_send_frame(slot, &part, 1, descriptor);
 }
 
+bool pn_try_send_buffer(struct pn_slot *slot)
+{
+    ssize_t sent;
+
+    if (slot->broken || pn_in_foreign_fork()) return false;
+    do {
+        sent = send(slot->stream_fd, slot->out.bytes, slot->out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    /* The kernel takes a frame of this size whole or not at all; should it ever
+     * cut one in two, nothing may follow. */
+    if (sent > 0 && (size_t)sent < slot->out.length) pn_stream_ended(slot);
+    return sent > 0;
+}
+
 /* ---- Frames -------------------------------------------------------------- */
 
 void pn_expect_answer(struct pn_slot *slot, enum pn_answer wanted, const char *what)
@@ -188,6 +202,7 @@ static void append_frame_header(struct pn_slot *slot, enum pn_frame_type type, i
 void pn_begin_frame(struct pn_slot *slot, enum pn_frame_type type, int status)
 {
     slot->out.length = 0;
+    if (type != PN_FRAME_INTERIM) slot->responding = true;
     append_frame_header(slot, type, status);
 }
 

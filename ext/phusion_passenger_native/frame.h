@@ -31,6 +31,10 @@ void pn_send_frame(struct pn_slot *slot, struct iovec *parts, int count, int des
 /* The frame is the slot's buffer; descriptor is -1 or goes along. */
 void pn_send_buffer(struct pn_slot *slot, int descriptor);
 
+/* The same for a frame that may as well be dropped, by whichever thread: it is
+ * sent at once or not at all. Returns whether it has been sent. */
+bool pn_try_send_buffer(struct pn_slot *slot);
+
 /* response.c: sends a chunk, which is stable, from an offset on. Raises
  * ClientGone when nobody takes the rest. */
 void pn_send_body_frames(struct pn_slot *slot, VALUE chunk, size_t offset);
@@ -49,6 +53,8 @@ int pn_status_code(VALUE status);
 bool pn_append_headers(struct pn_slot *slot, VALUE headers);
 /* The same with the headers that describe the connection: it is the application's. */
 void pn_append_hijack_headers(struct pn_slot *slot, VALUE headers);
+/* The same with an Array of pairs of Strings, without giving another thread a turn. */
+void pn_append_interim_headers(struct pn_slot *slot, VALUE pairs);
 void pn_init_headers(void);
 
 #endif

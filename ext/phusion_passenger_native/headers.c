@@ -199,13 +199,26 @@ static VALUE append_yielded_pair(RB_BLOCK_CALL_FUNC_ARGLIST(yielded, walk))
     return Qnil;
 }
 
-static bool append_headers(struct pn_slot *slot, VALUE headers, bool hijack)
+/* Room for the length of the header block, which seal_headers fills in. */
+static size_t open_headers(struct pn_slot *slot)
 {
-    struct header_walk walk = {slot, hijack, false};
     size_t start = slot->out.length;
 
     pn_reserve(&slot->out, 4);
     slot->out.length += 4;
+    return start;
+}
+
+static void seal_headers(struct pn_slot *slot, size_t start)
+{
+    pn_put32(slot->out.bytes + start, (uint32_t)(slot->out.length - start - 4));
+}
+
+static bool append_headers(struct pn_slot *slot, VALUE headers, bool hijack)
+{
+    struct header_walk walk = {slot, hijack, false};
+    size_t start = open_headers(slot);
+
     if (RB_TYPE_P(headers, T_HASH)) {
         rb_hash_foreach(headers, append_hash_entry, (VALUE)&walk);
     }
@@ -218,8 +231,27 @@ static bool append_headers(struct pn_slot *slot, VALUE headers, bool hijack)
                  "[status, headers, body]",
                  headers);
     }
-    pn_put32(slot->out.bytes + start, (uint32_t)(slot->out.length - start - 4));
+    seal_headers(slot, start);
     return walk.special;
+}
+
+void pn_append_interim_headers(struct pn_slot *slot, VALUE pairs)
+{
+    struct header_walk walk = {slot, false, false};
+    size_t start = open_headers(slot);
+    long i;
+
+    for (i = 0; i < RARRAY_LEN(pairs); i++) {
+        VALUE pair = RARRAY_AREF(pairs, i), name, value;
+
+        Check_Type(pair, T_ARRAY);
+        name = rb_ary_entry(pair, 0);
+        value = rb_ary_entry(pair, 1);
+        Check_Type(name, T_STRING);
+        Check_Type(value, T_STRING);
+        append_header(&walk, name, value);
+    }
+    seal_headers(slot, start);
 }
 
 bool pn_append_headers(struct pn_slot *slot, VALUE headers)

@@ -23,4 +23,5 @@ __attribute__((visibility("default"))) void Init_native(void)
     pn_init_slot();
     pn_init_response();
     pn_init_hijack();
+    pn_init_interim();
 }

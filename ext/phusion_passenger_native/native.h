@@ -30,6 +30,7 @@ void pn_init_turn(void);
 void pn_init_slot(void);
 void pn_init_response(void);
 void pn_init_hijack(void);
+void pn_init_interim(void);
 
 /* True in a process that the application forked off a worker: the sockets of
  * the worker are closed there, and answering from there would corrupt them. */

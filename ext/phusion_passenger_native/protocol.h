@@ -14,6 +14,7 @@
 #define PN_REQUEST_MAX_BYTES (192 * 1024)
 #define PN_FLAG_BODY_FD 1
 #define PN_FLAG_HTTPS 2
+#define PN_FLAG_INTERIM 4
 
 /* Response frames (slot stream). */
 #define PN_FRAME_HEADER_BYTES 16
@@ -29,7 +30,8 @@ enum pn_frame_type {
     PN_FRAME_SENT = 7,
     PN_FRAME_FAILED = 8,
     PN_FRAME_ABORTED = 9,
-    PN_FRAME_HIJACK = 10
+    PN_FRAME_HIJACK = 10,
+    PN_FRAME_INTERIM = 11
 };
 
 /* Messages of the engine on the slot stream. */

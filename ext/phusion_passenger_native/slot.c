@@ -315,7 +315,7 @@ static VALUE accept_request(struct pn_slot *slot)
 
     if (slot->body_fd >= 0) rb_update_max_fd(slot->body_fd);
     slot->answer = PN_UNANSWERED;
-    slot->head_request = slot->client_gone = slot->hijacked = slot->oob_wanted = false;
+    slot->head_request = slot->client_gone = slot->hijacked = slot->oob_wanted = slot->responding = false;
     env = rb_protect(build_env, (VALUE)slot, &state);
     if (slot->body_fd >= 0) {
         close(slot->body_fd);

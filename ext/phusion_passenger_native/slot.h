@@ -75,6 +75,7 @@ struct pn_slot {
     struct pn_buffer out;
 
     bool broken; /* the stream can't carry another frame */
+    bool responding; /* a frame of the response to the current request has been begun: the buffer is taken */
     bool client_gone; /* nobody waits for the current response */
     bool offer_unanswered; /* the answer to the last offer may still come */
     bool waiting; /* its thread is, or is about to be, without the GVL in receive */
@@ -89,6 +90,10 @@ VALUE pn_env_build(struct pn_slot *slot);
 
 /* hijack.c: what is called to take the connection of the slot's request over. */
 VALUE pn_hijack_new(struct pn_slot *slot, VALUE env);
+
+/* interim.c: what is called to send early hints before the response to the
+ * slot's request. */
+VALUE pn_early_hints_new(struct pn_slot *slot);
 
 /* Defined by response.c on the class Slot. */
 extern VALUE pn_slot_class;

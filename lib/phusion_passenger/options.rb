@@ -84,6 +84,8 @@ module PhusionPassenger
       Option.new(:unlimited_concurrency_paths, type: :strings, metavar: "PATH", engine: false,
                                                long: %w[unlimited-concurrency-path unlimited-concurrency-paths],
                                                help: "Has no effect: WebSockets occupy no thread, whatever their path"),
+      Option.new(:early_hints, type: :boolean, default: false,
+                               help: "Let the application send 103 Early Hints (rack.early_hints)"),
       Option.new(:refork_after, type: :integer, metavar: "REQUESTS", default: 0, range: 0..MANY,
                                 help: "Fork new worker processes from one that has served this many requests; 0 is never"),
       Option.new(:sticky_sessions, type: :boolean, default: false,

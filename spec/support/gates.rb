@@ -4,8 +4,9 @@ module Harness
   # The other side of spec/support/apps/control.ru: requests that are held in a worker until the spec opens their gate.
   module Gates
     def new_gate
-      @gates = (@gates || 0) + 1
-      "#{Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)}-#{@gates}"
+      @gates ||= []
+      @gates << "#{Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)}-#{@gates.size}"
+      @gates.last
     end
 
     # How many requests have come to this gate, by the pids of the workers that hold them.
@@ -25,6 +26,14 @@ module Harness
       File.write(File.join(server.directory, "gate-#{gate}"), "")
     end
 
+    # An example that fails must not leave a worker busy that the next one needs.
+    def open_forgotten_gates
+      (@gates || []).product(Command.running.map(&:directory)).each do |gate, directory|
+        entered, opened = %w[entered gate].map { |name| File.join(directory, "#{name}-#{gate}") }
+        File.write(opened, "") if File.exist?(entered)
+      end
+    end
+
     # A connection with a request that a worker is busy with.
     def hold(gate, path: "/hold", server: self.server)
       server.connect.tap { |client| client.request("GET", "#{path}?gate=#{gate}") }
@@ -32,4 +41,7 @@ module Harness
   end
 end
 
-RSpec.configure { |config| config.include Harness::Gates }
+RSpec.configure do |config|
+  config.include Harness::Gates
+  config.after { open_forgotten_gates }
+end

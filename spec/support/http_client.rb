@@ -119,6 +119,11 @@ module Harness
       end
     end
 
+    # The status of a response whose body is to be read otherwise.
+    def read_response_head
+      read_status_line[1].tap { read_headers }
+    end
+
     def read_status_line
       line = read_line
       match = %r{\A(HTTP/1\.[01]) (\d{3}) ?(.*)\z}.match(line)

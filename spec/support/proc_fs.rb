@@ -47,6 +47,15 @@ module Harness
       !letter.nil? && letter != "Z" && letter != "X"
     end
 
+    # Ended processes of a group that nobody has reaped.
+    def zombies(group)
+      pids.select { |candidate| (fields = stat(candidate)) && fields[0] == "Z" && fields[2] == group }
+    end
+
+    def parent(pid)
+      stat(pid)&.at(1)
+    end
+
     def children(pid)
       pids.select { |candidate| stat(candidate)&.at(1) == pid && alive?(candidate) }
     end

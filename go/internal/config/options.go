@@ -44,6 +44,7 @@ type Options struct {
 	// AbortWebsockets is abort_websockets_on_process_shutdown: connections that
 	// the app has taken over are closed when their process is to leave.
 	AbortWebsockets bool
+	EarlyHints      bool // rack.early_hints is offered
 
 	StickySessions                 bool
 	StickySessionsCookieName       string
@@ -142,6 +143,7 @@ func Parse(text string) (Options, error) {
 		ResistDeploymentErrors:         p.flag("resist_deployment_errors"),
 		ReforkAfter:                    p.number("refork_after", 0, 1<<30),
 		AbortWebsockets:                p.flag("abort_websockets_on_process_shutdown"),
+		EarlyHints:                     p.flag("early_hints"),
 		StickySessions:                 p.flag("sticky_sessions"),
 		StickySessionsCookieName:       p.cookieName("sticky_sessions_cookie_name"),
 		StickySessionsCookieAttributes: p.cookieAttributes("sticky_sessions_cookie_attributes"),

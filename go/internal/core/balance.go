@@ -13,14 +13,14 @@ import (
 func (s *supervisor) grow() {
 	v := s.view()
 	line := s.dispatcher.Stats()
-	s.scaler.Grow(time.Now(), line.Outstanding+line.Waiting, v.Ready+v.Away, v.Starting)
+	s.scaler.Grow(time.Now(), line.Outstanding+line.Waiting, v.Ready+v.Unproven+v.Away, v.Starting)
 	s.balance()
 }
 
 // view counts the workers. Those of a generation that is being replaced are
 // retiring, whatever they are marked as.
 func (s *supervisor) view() pool.View {
-	v := pool.View{Target: s.scaler.Target()}
+	v, now := pool.View{Target: s.scaler.Target()}, time.Now()
 	for _, w := range s.workers {
 		switch {
 		case w.generation == s.next:
@@ -28,6 +28,8 @@ func (s *supervisor) view() pool.View {
 			if w.state == pool.WorkerReady || w.state == pool.WorkerAway {
 				v.Retiring++
 			}
+		case w.state == pool.WorkerReady && !w.proven(now):
+			v.Unproven++
 		case w.state == pool.WorkerReady:
 			v.Ready++
 		case w.state == pool.WorkerAway:
@@ -45,15 +47,20 @@ func (s *supervisor) balance() {
 	if s.stopping {
 		return
 	}
-	if s.next != nil {
-		s.startWorkers(s.next, s.next.wanted-s.next.staying())
+	policy := s.policy
+	if g := s.next; g != nil {
+		if g.rolling && g.loaded {
+			policy.Surge = 0 // what may be started beyond the maximum is started of newer code
+			s.makeRoom(g)
+		}
+		s.startWorkers(g, s.roomBeside(g))
 	}
 	if s.current == nil {
 		return
 	}
 	s.retireSurplus()
 	v := s.view()
-	step := s.policy.Next(v)
+	step := policy.Next(v)
 	for _, w := range s.firstToLeave(step.Leave) {
 		s.leave(w)
 	}
@@ -62,18 +69,64 @@ func (s *supervisor) balance() {
 	s.growable.Store(v.Starting < s.scaler.Most && s.scaler.Target() < s.policy.Max)
 }
 
-// retireSurplus marks workers of which there are more than there should be,
-// the youngest first: the others have warmer caches. One that holds connections
-// which the app has taken over is not idle.
+// roomBeside is how many more workers g may start before it takes over: a
+// rolling restart keeps to the maximum, and what may be beyond it.
+func (s *supervisor) roomBeside(g *generation) int {
+	n := g.wanted - g.staying()
+	if !g.rolling {
+		return n
+	}
+	all := 0
+	for _, w := range s.workers {
+		if w.state < pool.WorkerLeaving {
+			all++
+		}
+	}
+	return min(n, s.policy.Max+s.policy.Surge-all)
+}
+
+// makeRoom gives up workers of older code that are not ready yet, when there is
+// no room for those of g.
+func (s *supervisor) makeRoom(g *generation) {
+	if s.current == nil || s.roomBeside(g) > 0 || g.wanted <= g.staying() {
+		return
+	}
+	for _, w := range s.current.workers {
+		if w.state == pool.WorkerStarting {
+			s.leave(w)
+		}
+	}
+}
+
+// releaseBrake is what ends a crash loop: all workers that there should be are
+// there, and have lasted.
+func (s *supervisor) releaseBrake(now time.Time) {
+	if s.brake.Failures() == 0 || s.current == nil {
+		return
+	}
+	lasting := 0
+	for _, w := range s.current.workers {
+		if w.state == pool.WorkerReady && s.brake.Proves(now.Sub(w.ready), w.finished()) {
+			lasting++
+		}
+	}
+	if lasting > 0 && lasting >= s.scaler.Target() {
+		s.brake.Release()
+	}
+}
+
+// retireSurplus marks workers of which there are more than there should be, if
+// they are idle, the youngest first: the others have warmer caches. One that
+// holds connections which the app has taken over is not idle.
 func (s *supervisor) retireSurplus() {
 	v := s.view()
-	surplus := v.Ready + v.Away + v.Starting - v.Target
+	surplus := v.Ready + v.Unproven + v.Away + v.Starting - v.Target
 	if surplus <= 0 {
 		return
 	}
 	var ready []*worker
 	for _, w := range s.current.workers {
-		if w.retiring == "" && w.state == pool.WorkerReady && s.tunnels.CountOf(uint32(w.pid())) == 0 {
+		if w.retiring == "" && w.state == pool.WorkerReady && w.working() == 0 && s.tunnels.CountOf(uint32(w.pid())) == 0 {
 			ready = append(ready, w)
 		}
 	}
@@ -101,7 +154,7 @@ func (s *supervisor) firstToLeave(n int) []*worker {
 // startWorkers starts n workers of g as soon as there is something to start
 // them from.
 func (s *supervisor) startWorkers(g *generation, n int) {
-	if n <= 0 || s.braked() {
+	if n <= 0 || g == s.current && s.braked() {
 		return
 	}
 	if !s.directly(g) {

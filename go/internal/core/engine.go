@@ -23,6 +23,7 @@ import (
 	"passenger/go/internal/dispatch"
 	"passenger/go/internal/errorpage"
 	"passenger/go/internal/httpd"
+	"passenger/go/internal/link"
 	"passenger/go/internal/logging"
 	"passenger/go/internal/respcache"
 	"passenger/go/internal/spawn"
@@ -58,12 +59,6 @@ type Engine struct {
 	done     chan struct{}
 }
 
-// What is held of a response for a slow client: this much in memory, then on disk.
-const (
-	spoolMemory = 256 << 10
-	spoolFile   = 1 << 30
-)
-
 // Start brings the server up. When it returns the port is open and the app is
 // being loaded; requests wait for it.
 func Start(options config.Options) (*Engine, error) {
@@ -82,9 +77,11 @@ func Start(options config.Options) (*Engine, error) {
 		MaxWaiting:   options.MaxRequestQueueSize,
 		MaxQueueTime: options.MaxRequestQueueTime,
 		Sticky:       options.StickySessions,
-		Spool:        spool.Limits{Memory: spoolMemory, File: spoolFile, Dir: options.DataBufferDir},
+		Spool:        spoolLimits(options.DataBufferDir, spoolFile),
+		StreamSpool:  func(h link.Headers) spool.Limits { return streamSpoolLimits(options.DataBufferDir, h) },
 		Log:          e.log,
 		Pressure:     func() { e.supervisor.pressure() },
+		ClientGone:   func(s *dispatch.Seat, slot int, id uint64) { e.supervisor.post(clientGone{s, slot, id}) },
 	})
 	var output *os.File // without a log file the app has the server's own
 	if options.LogFile != "" {
@@ -107,10 +104,8 @@ func Start(options config.Options) (*Engine, error) {
 	e.sticky = newSticky(options)
 	e.supervisor = newSupervisor(options, e.dispatcher, &e.tunnels, output, e.log, e.notify)
 	e.supervisor.serving = e.serving
-	if options.PreloaderFD < 0 || options.ReforkAfter > 0 {
-		if err := spawn.Adopting(); err != nil {
-			e.log.Warn("processes whose parents die go to process 1", "error", err)
-		}
+	if err := spawn.Adopting(); err != nil {
+		e.log.Warn("processes whose parents die go to process 1", "error", err)
 	}
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.server.UseShortcut(e.files.Shortcut)

@@ -40,6 +40,7 @@ func (e *Engine) forward(x *httpd.Exchange) {
 	wanted := c.Sticky
 	err := e.dispatcher.Submit(c)
 	if err == nil {
+		e.sendInterim(x, c)
 		err = c.Wait()
 	}
 	if e.sticky != nil && err == nil {
@@ -94,6 +95,9 @@ func (e *Engine) encode(x *httpd.Exchange, r *link.Request, c *dispatch.Call) er
 	if x.HTTPS {
 		r.SetHTTPS()
 	}
+	if e.takesInterim(x) {
+		r.SetInterim()
+	}
 	r.SetReceivedAt(monotonicNow())
 	switch {
 	case body.File != nil:
@@ -105,6 +109,22 @@ func (e *Engine) encode(x *httpd.Exchange, r *link.Request, c *dispatch.Call) er
 		}
 	}
 	return nil
+}
+
+func (e *Engine) takesInterim(x *httpd.Exchange) bool {
+	return e.options.EarlyHints && x.TakesInterim()
+}
+
+// sendInterim passes on what the app has to say before its response.
+func (e *Engine) sendInterim(x *httpd.Exchange, c *dispatch.Call) {
+	for headers := c.Interim(); headers != nil; headers = c.Interim() {
+		if !e.takesInterim(x) {
+			continue // the worker was told so
+		}
+		if err := x.SendInterim(http.StatusEarlyHints, headers); err != nil {
+			e.log.Debug("interim response not sent", "error", err, "request", requestReference(x, 0))
+		}
+	}
 }
 
 var asterisk = []byte("*")

@@ -180,10 +180,6 @@ func (s *supervisor) learn(g *generation, facts spawn.AppFacts) {
 				"advertised", facts.Concurrency, "given", g.threads)
 		}
 	}
-	if len(facts.Threads) > 0 {
-		s.log.Warn("the application has started threads while it was loaded; they do not exist in its forked processes "+
-			"(start them in PhusionPassenger.on_event(:starting_worker_process))", "threads", facts.Threads)
-	}
 }
 
 func (s *supervisor) preloaderFailed(p *spawn.Preloader, err *dispatch.BootError) {

@@ -58,15 +58,15 @@ func (s *supervisor) judge(w *worker) {
 	if w.state != pool.WorkerReady && w.state != pool.WorkerAway {
 		return
 	}
-	use := pool.Use{Requests: w.finished(), Memory: s.measured(w.memory)}
+	use := pool.Use{Requests: w.finished(), Working: w.working(), Memory: s.measured(w.memory)}
 	if s.limits.HardMemory > 0 {
-		use.Memory = max(use.Memory, s.currentMemory(w))
+		use.Now = s.currentMemory(w)
 	}
 	switch verdict, reason := s.limits.Judge(use); verdict {
 	case pool.Replace:
 		s.retire(w, reason)
 	case pool.Kill:
-		s.log.Warn("killing an application process", "worker", w.pid(), "reason", reason, "memory", use.Memory, "limit", s.limits.HardMemory)
+		s.log.Warn("killing an application process", "worker", w.pid(), "reason", reason, "memory", max(use.Memory, use.Now), "limit", s.limits.HardMemory)
 		s.kill(w)
 	}
 }

@@ -98,9 +98,10 @@ func (s *supervisor) takeOver() {
 		return
 	}
 	ready := g.count(pool.WorkerReady)
-	if ready == 0 || ready < g.wanted && s.current != nil && g.count(pool.WorkerStarting) > 0 {
+	if ready == 0 || ready < g.wanted && s.current != nil && g.count(pool.WorkerStarting) > 0 || !s.trusted(g) {
 		return
 	}
+	s.scaler.Threads = g.threads
 	if err := pool.Move(&g.state, pool.GenerationServing); err != nil {
 		s.log.Error("generation cannot serve", "generation", g.Number(), "error", err)
 		return
@@ -128,6 +129,21 @@ func (s *supervisor) takeOver() {
 		s.notify.send("ready")
 	}
 	s.restartAgain()
+}
+
+// trusted reports whether no worker of g seems to be about to die. What takes
+// over from nothing, or for a single request, is not waited for.
+func (s *supervisor) trusted(g *generation) bool {
+	if s.current == nil || g.origin == bootFresh {
+		return true
+	}
+	now := time.Now()
+	for _, w := range g.workers {
+		if w.state == pool.WorkerReady && !w.proven(now) {
+			return false
+		}
+	}
+	return true
 }
 
 // serveAlone sends all requests to the current generation.

@@ -56,6 +56,7 @@ type PoolStatus struct {
 	Starting int `json:"starting"`
 	Retiring int `json:"retiring"` // that serve until others have taken their place
 	Threads  int `json:"threads"`  // requests that each handles at once
+	Streams  int `json:"streams"`  // responses that are being streamed
 	// CrashLoop says that workers keep failing, so that they are started at longer and longer distances.
 	CrashLoop bool `json:"crash_loop"`
 	Failures  int  `json:"failures"` // of workers, in a row
@@ -71,6 +72,7 @@ type WorkerStatus struct {
 	Slots      int             `json:"slots"`    // requests that it can work on at once
 	Working    int             `json:"working"`  // requests that it works on now
 	Requests   uint64          `json:"requests"` // that it has finished
+	Streams    int             `json:"streams"`  // responses that it streams now; each holds a slot
 	Hijacked   int             `json:"hijacked"` // open connections that the app has taken over
 	StartedAt  time.Time       `json:"started_at"`
 	StartTime  int             `json:"start_ms"` // from the wish for it until it was ready; -1: not yet
@@ -232,6 +234,8 @@ func (s *supervisor) snapshot() Status {
 	for _, w := range s.workers {
 		summary := w.summary(now, clock)
 		summary.Hijacked = s.tunnels.CountOf(uint32(w.pid()))
+		summary.Streams = w.seat.Streaming()
+		known.Pool.Streams += summary.Streams
 		known.Workers = append(known.Workers, summary)
 	}
 	slices.SortFunc(known.Workers, func(a, b WorkerStatus) int { return cmp.Compare(a.number, b.number) })
@@ -245,7 +249,7 @@ func (s *supervisor) poolStatus() PoolStatus {
 		threads = s.current.threads
 	}
 	return PoolStatus{
-		Size: len(s.workers), Min: s.policy.Min, Max: s.policy.Max, Target: v.Target, Ready: v.Ready + v.Away, Starting: v.Starting,
+		Size: len(s.workers), Min: s.policy.Min, Max: s.policy.Max, Target: v.Target, Ready: v.Ready + v.Unproven + v.Away, Starting: v.Starting,
 		Retiring: v.Retiring, Threads: threads, CrashLoop: s.brake.On(), Failures: s.brake.Failures(),
 	}
 }

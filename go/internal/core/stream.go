@@ -42,6 +42,10 @@ func (b *streamBody) Detach() io.ReadCloser {
 }
 
 func (b *streamBody) broken(err error) {
+	if errors.Is(err, dispatch.ErrClientGone) { // clients may go as they please
+		b.log.Debug("client of a streamed response has gone", "request", b.reference)
+		return
+	}
 	b.log.Warn("response broken off", "reason", err.Error(), "request", b.reference)
 }
 

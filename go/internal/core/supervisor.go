@@ -60,6 +60,7 @@ type supervisor struct {
 	backtraces  backtraces
 	sampling    bool
 	sampled     time.Time
+	heldSaid    time.Time // when the log said that streams hold all threads
 	stopping    bool
 	announced   bool
 	watch       restartWatch
@@ -96,6 +97,10 @@ var (
 const (
 	freeDeaths    = 3
 	lastingWorker = 5 * time.Second
+	// probation is how long a worker must have been ready, if it has not finished
+	// a request, before another one leaves because of it. One that dies at once
+	// has died by then.
+	probation = 250 * time.Millisecond
 )
 
 // Events of the supervisor's own.
@@ -109,6 +114,7 @@ type (
 	leaveTimedOut struct{ worker int }
 	slotBroken    struct{ worker int }
 	limitReached  struct{ worker int }
+	probationOver struct{}
 	drainTimedOut struct{ generation *generation }
 	closed        struct{ generation *generation }
 	stopWanted    struct{ ctx context.Context }
@@ -239,6 +245,7 @@ func (s *supervisor) tick(now time.Time) {
 	s.reapStrangers()
 	s.farewells(now)
 	s.watchRequestTimes(now)
+	s.watchStreams(now)
 	if s.stopping {
 		return
 	}
@@ -249,6 +256,7 @@ func (s *supervisor) tick(now time.Time) {
 	s.scaler.Observe(now, s.dispatcher.TakePeak())
 	s.dropIdlePreloader(now)
 	s.enforceLimits(now)
+	s.releaseBrake(now)
 	s.considerRefork(now)
 	s.grow()
 }
@@ -328,10 +336,15 @@ func (s *supervisor) handle(event any) {
 			s.log.Warn("killing an application process", "worker", w.pid(), "reason", "did not finish its requests before the deadline")
 			s.kill(w)
 		}
+	case clientGone:
+		s.clientGone(e)
 	case slotBroken:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w)
 		}
+	case probationOver:
+		s.takeOver()
+		s.grow()
 	case limitReached:
 		if w := s.workers[e.worker]; w != nil && !s.stopping {
 			s.judge(w)

@@ -56,6 +56,11 @@ func (w *worker) working() int {
 	return n
 }
 
+// proven reports whether it has shown that it does not die as soon as it serves.
+func (w *worker) proven(now time.Time) bool {
+	return w.finished() > 0 || now.Sub(w.ready) >= probation
+}
+
 // startWorker begins to start one more worker of g.
 func (s *supervisor) startWorker(g *generation) bool {
 	s.spawned++
@@ -122,6 +127,7 @@ func (s *supervisor) workerReady(w *worker, pid int) {
 	s.failures = 0
 	s.noteReady(w.generation.Number())
 	s.log.Info("application process ready", "worker", pid, "generation", w.generation.Number())
+	time.AfterFunc(probation, func() { s.post(probationOver{}) })
 	s.takeOver()
 	s.grow() // those who wait may have been told that one is starting
 }
@@ -201,6 +207,8 @@ func (s *supervisor) workerGone(w *worker, status string) {
 		s.endRoll()
 	case state == pool.WorkerStarting:
 		s.workerStillborn(w)
+	case g == s.next:
+		s.workerStillborn(w)
 	default:
 		s.brake.Died(time.Now(), time.Since(w.ready), finished)
 		s.mourn(w)
@@ -208,12 +216,19 @@ func (s *supervisor) workerGone(w *worker, status string) {
 	s.balance()
 }
 
-// workerStillborn: a worker has ended before it was ready. If it was the last
-// hope of its generation, that has failed to boot.
+// workerStillborn: a worker has ended before it was ready, or as soon as it was.
+// If it was the last hope of its generation, that has failed to boot.
 func (s *supervisor) workerStillborn(w *worker) {
 	g, reason := w.generation, w.reason
 	if reason == nil {
-		reason = bootError("WorkerDied", "the application process ended while it was starting")
+		when := "while it was starting"
+		if !w.ready.IsZero() {
+			when = "as soon as it was ready"
+		}
+		if w.status != "" {
+			when += " (" + w.status + ")"
+		}
+		reason = bootError("WorkerDied", "the application process ended "+when)
 	}
 	if g.staying() == 0 && (g == s.next || g == s.current) {
 		s.bootFailed(g, reason)

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"slices"
 	"syscall"
 	"time"
 
@@ -129,23 +128,43 @@ func (d *Dispatcher) markTaken() {
 // answered meanwhile, and its connection closed. So the result is worth
 // something only as long as the call has the same ticket.
 func (d *Dispatcher) look(suspects []suspect) {
-	for batch := range slices.Chunk(suspects, pollSize) {
-		d.polled = d.polled[:0]
-		for i := range batch {
+	d.glance.at(len(suspects), func(i int) syscall.Conn { return suspects[i].client }, func(i int, signs int16) {
+		suspects[i].gone = signs&hungUp != 0
+	})
+}
+
+// glance looks at many clients at once. One goroutine uses it at a time.
+type glance struct {
+	probe  *probe
+	polled []unix.PollFd
+}
+
+func newGlance() glance { return glance{probe: newProbe()} }
+
+// at notes the signs that n clients give, of those that give any. POLLNVAL
+// stands for a connection that has been closed on this side.
+func (g *glance) at(n int, client func(i int) syscall.Conn, note func(i int, signs int16)) {
+	for start := 0; start < n; start += pollSize {
+		end := min(start+pollSize, n)
+		g.polled = g.polled[:0]
+		for i := start; i < end; i++ {
 			fd := int32(-1) // poll passes over it
-			if client := batch[i].client; client != nil {
+			if c := client(i); c != nil {
 				var err error
-				if fd, err = d.sweepProbe.descriptor(client); err != nil {
-					batch[i].gone, fd = true, -1
+				if fd, err = g.probe.descriptor(c); err != nil {
+					note(i, unix.POLLNVAL)
+					fd = -1
 				}
 			}
-			d.polled = append(d.polled, unix.PollFd{Fd: fd, Events: unix.POLLRDHUP})
+			g.polled = append(g.polled, unix.PollFd{Fd: fd, Events: unix.POLLRDHUP})
 		}
-		if !poll(d.polled) {
+		if !poll(g.polled) {
 			continue
 		}
-		for i := range batch {
-			batch[i].gone = batch[i].gone || d.polled[i].Revents&hungUp != 0
+		for i := start; i < end; i++ {
+			if signs := g.polled[i-start].Revents; signs != 0 {
+				note(i, signs)
+			}
 		}
 	}
 }

@@ -74,20 +74,23 @@ type Call struct {
 	line       *line  // waiting: where
 	prev, next *Call  // in the line
 	generation *Generation
-	seat       *Seat // sent through its direct queue; nil: the common one
-	taken      bool  // sent: a worker is known to have received it
-	gone       bool  // the client has hung up
-	expired    bool  // a stand-in for a call that has been answered: no one waits for its response
+	seat       *Seat       // sent through its direct queue; nil: the common one
+	taken      bool        // sent: a worker is known to have received it
+	gone       bool        // the client has hung up
+	expired    bool        // a stand-in for a call that has been answered: no one waits for its response
+	open       *openStream // of a stand-in, while its response is streamed
+	interims   int         // interim responses that have come
 
-	err   error
-	ready chan struct{} // nil in a stand-in
+	err      error
+	ready    chan link.Headers // interim responses, then nil for the response; nil in a stand-in
+	answered bool              // the nil has been taken; its owner's
 }
 
 // maxKeptBuffer is how large a buffer a reused call may keep, in bytes.
 const maxKeptBuffer = 64 << 10
 
 // NewCall makes a call with nothing in it.
-func NewCall() *Call { return &Call{ready: make(chan struct{}, 1)} }
+func NewCall() *Call { return &Call{ready: make(chan link.Headers, maxInterim+1)} }
 
 // Reset prepares the call for its next request.
 func (c *Call) Reset() {
@@ -101,21 +104,22 @@ func (c *Call) Reset() {
 	}
 	c.Body = c.Body[:0]
 	c.File, c.Length, c.Stream, c.Offer, c.Socket = nil, 0, nil, nil, nil
-	c.ID, c.err = 0, nil
+	c.ID, c.err, c.interims, c.answered = 0, nil, 0, false
 }
 
 // answer wakes who waits for the call.
 func (c *Call) answer(err error) {
 	if c.ready != nil {
 		c.err = err
-		c.ready <- struct{}{}
+		c.ready <- nil
 	}
 }
 
 // Wait returns when the response, or its head, is there, or with the reason
-// why there is none.
+// why there is none. Interim responses that nobody has asked for are dropped.
 func (c *Call) Wait() error {
-	<-c.ready
+	for c.Interim() != nil {
+	}
 	return c.err
 }
 

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"passenger/go/internal/link"
 	"passenger/go/internal/spool"
 )
@@ -35,7 +33,14 @@ type Options struct {
 	Sticky bool
 	// Spool bounds what is held of a response for a slow client.
 	Spool spool.Limits
-	Log   *slog.Logger
+	// StreamSpool says the same of a response that is streamed, by its headers;
+	// nil: Spool holds for all.
+	StreamSpool func(link.Headers) spool.Limits
+	Log         *slog.Logger
+	// ClientGone is called, without any lock, when the client of a streamed
+	// response has gone: the worker may not be writing to it, and should be told
+	// in a way that it hears at any time. May be nil.
+	ClientGone func(s *Seat, slot int, id uint64)
 	// Pressure is called, without any lock, when a request has to wait although
 	// a generation is serving. It must not block.
 	Pressure func()
@@ -67,16 +72,25 @@ type Dispatcher struct {
 	sweeper  *time.Timer
 
 	// Of the sweep that runs; there is never more than one, and it needs no lock.
-	sweepProbe *probe
-	suspects   []suspect
-	polled     []unix.PollFd
+	glance   glance
+	suspects []suspect
+
+	open            int  // responses that are streamed
+	watchingStreams bool // sweepStreams will be called
+	streamSweeper   *time.Timer
+
+	// Of the sweep of streams.
+	streamGlance glance
+	streamed     []streamSuspect
 }
 
 // New makes a dispatcher that has no generation yet: requests wait.
 func New(options Options) *Dispatcher {
-	d := &Dispatcher{options: options, seats: map[uint32]*Seat{}, probe: newProbe(), sweepProbe: newProbe()}
+	d := &Dispatcher{options: options, seats: map[uint32]*Seat{}, probe: newProbe(), glance: newGlance(), streamGlance: newGlance()}
 	d.sweeper = time.AfterFunc(time.Hour, d.sweep)
 	d.sweeper.Stop()
+	d.streamSweeper = time.AfterFunc(time.Hour, d.sweepStreams)
+	d.streamSweeper.Stop()
 	return d
 }
 
@@ -279,6 +293,9 @@ func (d *Dispatcher) detach(c *Call) *Call {
 func (d *Dispatcher) finished(c *Call) {
 	d.mu.Lock()
 	s := c.seat
+	if c.open != nil {
+		d.endStream(c)
+	}
 	d.settle(c)
 	if d.waiting > 0 {
 		if s != nil {

@@ -29,7 +29,7 @@ func (r *reader) hijack(rest int) error {
 	}
 	c.Socket = os.NewFile(uintptr(fd), "hijacked connection")
 	r.call, r.hijacked = r.g.d.detach(c), true
-	c.ready <- struct{}{}
+	c.answer(nil)
 	return nil
 }
 

@@ -89,6 +89,9 @@ func (r *reader) finished(c *Call) {
 
 // begin reads the first frame of a response.
 func (r *reader) begin(h link.FrameHeader) error {
+	if h.Type == link.FrameInterim {
+		return r.interim(h)
+	}
 	g := r.g
 	c := g.d.answering(g, r.index, h.ID)
 	if c == nil {
@@ -140,22 +143,27 @@ func (r *reader) begin(h link.FrameHeader) error {
 		c.File = os.NewFile(uintptr(fd), string(c.Body))
 		r.deliver(nil)
 	case link.FrameHead:
-		return r.beginStream(c.Body)
+		return r.beginStream(c.Body, &openStream{seat: r.seat, slot: r.index, frames: r.stream, client: c.Client, begun: link.Now()})
 	case link.FrameOffer:
 		if c.Length, err = parseLength(c.Body); err != nil {
 			return err
 		}
 		r.offer = newOffer(r.stream, h.ID)
 		c.Offer = r.offer
-		return r.beginStream(nil)
+		return r.beginStream(nil, nil)
 	}
 	return nil
 }
 
-// beginStream delivers a head; what follows goes into a spool.
-func (r *reader) beginStream(first []byte) error {
+// beginStream delivers a head; what follows goes into a spool. open is nil for a
+// body that the app has put together already.
+func (r *reader) beginStream(first []byte, open *openStream) error {
 	c := r.call
-	r.body = spool.New(r.g.d.options.Spool, r.g.d.options.Log)
+	limits := r.g.d.options.Spool
+	if open != nil && r.g.d.options.StreamSpool != nil {
+		limits = r.g.d.options.StreamSpool(c.Headers)
+	}
+	r.body = spool.New(limits, r.g.d.options.Log)
 	if len(first) > 0 {
 		if _, err := r.body.Write(first); err != nil {
 			return err
@@ -164,6 +172,9 @@ func (r *reader) beginStream(first []byte) error {
 	c.Stream = r.body
 	r.g.d.mu.Lock()
 	r.call, r.streaming = r.g.d.detach(c), true
+	if open != nil {
+		r.g.d.openStream(r.call, open)
+	}
 	r.g.d.mu.Unlock()
 	c.answer(nil)
 	return nil

@@ -27,12 +27,13 @@ type Seat struct {
 	peer   *os.File    // the worker's end of it
 
 	// Guarded by d.mu.
-	id       uint32
-	ready    bool
-	deaf     bool // nothing can be sent to it directly
-	ended    bool
-	line     line // for the direct queue
-	underway int  // sent directly and not finished
+	id        uint32
+	ready     bool
+	deaf      bool // nothing can be sent to it directly
+	ended     bool
+	line      line // for the direct queue
+	underway  int  // sent directly and not finished
+	streaming int  // responses that the worker sends piece by piece
 }
 
 // NewSeat reserves n slots and starts reading their streams. peers are the

@@ -59,6 +59,11 @@ type Conn struct {
 	// nothing else; or nothing yet.
 	clean bool
 	given int
+	// How many bytes the server has been given beyond the requests that it has
+	// dealt with; settled says, while a request is answered, that there were none
+	// when it began.
+	ahead   int64
+	settled bool
 	// What a shortcut needs.
 	shortcut   func(data []byte) (bool, error) // cut, or nil
 	head       []byte
@@ -80,7 +85,7 @@ func newConn(c net.Conn, owner *connections) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{Conn: c, raw: raw, owner: owner, clean: true}
+	conn := &Conn{Conn: c, raw: raw, owner: owner, clean: true, settled: true}
 	if owner.shortcut != nil {
 		conn.shortcut = conn.cut
 		if err := askForMore(raw.conn); err != nil {
@@ -127,6 +132,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.raw.read(p)
 	c.framing -= int64(n)
 	c.given += n
+	c.ahead += int64(n)
 	// The server knows nothing of a shortcut's answers, and would complain to a
 	// client that sends no first request.
 	if c.answered && c.raw.answer != nil && errors.Is(err, os.ErrDeadlineExceeded) {

@@ -107,6 +107,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.handler(x)
 		x.gather()
 		conn.clean = x.fresh()
+		conn.settle(x)
 	}
 	x.Ctx, x.Conn = nil, nil
 	s.exchanges.Put(x)

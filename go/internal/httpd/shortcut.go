@@ -128,8 +128,6 @@ func (c *Conn) date(now time.Time) []byte {
 // fresh says whether what comes next is the beginning of a request: the server
 // has nothing left of what it has been given.
 func (x *Exchange) fresh() bool {
-	h := &x.Ctx.Request.Header
-	head := len(x.Method) + len(h.RequestURI()) + len(x.Protocol) + len("  \r\n") + len(h.RawHeaders())
-	return !x.chunked && !x.sized && x.Conn.given == head && !x.Ctx.Hijacked() &&
+	return !x.chunked && !x.sized && x.Conn.given == x.headLength() && !x.Ctx.Hijacked() &&
 		string(x.Method) != http.MethodPost && string(x.Method) != http.MethodPut && string(x.Method) != http.MethodPatch
 }

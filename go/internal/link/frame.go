@@ -24,8 +24,9 @@ const (
 	requestHeaderSize = 32
 	typeRequest       = 1
 
-	flagBodyFD = 1 << 0
-	flagHTTPS  = 1 << 1
+	flagBodyFD  = 1 << 0
+	flagHTTPS   = 1 << 1
+	flagInterim = 1 << 2
 )
 
 // FrameType is the type of a response frame.
@@ -43,6 +44,7 @@ const (
 	FrameFailed   FrameType = 8
 	FrameAborted  FrameType = 9
 	FrameHijack   FrameType = 10
+	FrameInterim  FrameType = 11
 )
 
 func (t FrameType) String() string {
@@ -67,14 +69,17 @@ func (t FrameType) String() string {
 		return "sent"
 	case FrameHijack:
 		return "hijack"
+	case FrameInterim:
+		return "interim"
 	}
 	return fmt.Sprintf("unknown(%d)", uint8(t))
 }
 
-// Begins reports whether a response can begin with such a frame.
+// Begins reports whether a response can begin with such a frame. An interim one
+// comes before it begins.
 func (t FrameType) Begins() bool {
 	switch t {
-	case FrameBody, FrameEnd, FrameAborted, FrameSent:
+	case FrameBody, FrameEnd, FrameAborted, FrameSent, FrameInterim:
 		return false
 	}
 	return true
@@ -104,7 +109,7 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 		Length: int(binary.LittleEndian.Uint32(b[4:])),
 		ID:     binary.LittleEndian.Uint64(b[8:]),
 	}
-	if h.Type < FrameHead || h.Type > FrameHijack {
+	if h.Type < FrameHead || h.Type > FrameInterim {
 		return h, fmt.Errorf("response frame has unknown type %d", b[1])
 	}
 	if h.Length > MaxPayload {
@@ -160,7 +165,8 @@ func AppendFrame(dst []byte, t FrameType, status int, id uint64, payload []byte)
 	return append(dst, payload...)
 }
 
-// HeadPayload builds the payload of a head, complete, file, offer or hijack frame.
+// HeadPayload builds the payload of a head, complete, file, offer, hijack or
+// interim frame.
 func HeadPayload(headers Headers, body []byte) []byte {
 	p := binary.LittleEndian.AppendUint32(nil, uint32(len(headers)))
 	p = append(p, headers...)

@@ -76,6 +76,7 @@ func TestGoldenResponsesMeanWhatTheyMeanInRuby(t *testing.T) {
 		"response_aborted":     {FrameAborted, 0, "", ""},
 		"response_hijack":      {FrameHijack, 0, "", "\x00\x00\x00\x00"},
 		"response_hijack_head": {FrameHijack, 101, "Connection: Upgrade|Upgrade: chat|", ""},
+		"response_interim":     {FrameInterim, 103, "link: </a.css>; rel=preload|link: </b.js>; rel=preload|", ""},
 	} {
 		s, peer, err := NewSlotStream()
 		if err != nil {
@@ -121,7 +122,7 @@ func TestGoldenResponsesMeanWhatTheyMeanInRuby(t *testing.T) {
 
 func TestEveryGoldenFrameIsRead(t *testing.T) {
 	files, err := filepath.Glob("../../../spec/fixtures/frames/*.bin")
-	if err != nil || len(files) != 14 {
-		t.Errorf("there are %d golden frames and the tests here read 14 (%v)", len(files), err)
+	if err != nil || len(files) != 15 {
+		t.Errorf("there are %d golden frames and the tests here read 15 (%v)", len(files), err)
 	}
 }

@@ -68,6 +68,9 @@ func (r *Request) EndFields() {
 // SetHTTPS marks the request as one that came over TLS.
 func (r *Request) SetHTTPS() { r.buf[2] |= flagHTTPS }
 
+// SetInterim says that the client takes interim responses.
+func (r *Request) SetInterim() { r.buf[2] |= flagInterim }
+
 // SetInlineBody appends the body. EndFields comes first.
 func (r *Request) SetInlineBody(body []byte) {
 	binary.LittleEndian.PutUint64(r.buf[16:], uint64(len(body)))

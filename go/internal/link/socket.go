@@ -77,8 +77,12 @@ func (r *receiver) receive(p []byte) (n int, fds []int, err error) {
 	err = r.conn.Read(r.once)
 	r.iov.Base = nil
 	runtime.KeepAlive(p)
-	if err != nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, nil, err
+	}
+	if err != nil {
+		// Somebody has closed it on this side. What the library says then is no os.ErrClosed.
+		return 0, nil, os.ErrClosed
 	}
 	if r.errno != 0 {
 		if r.errno == syscall.ECONNRESET {

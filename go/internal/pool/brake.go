@@ -35,7 +35,7 @@ type Brake struct {
 // Died notes the end of a worker that nobody had told to leave. lived is how
 // long it was ready.
 func (b *Brake) Died(now time.Time, lived time.Duration, finished uint64) {
-	if finished > 0 || lived >= b.Lasting {
+	if b.Proves(lived, finished) {
 		b.Release()
 		return
 	}
@@ -48,6 +48,12 @@ func (b *Brake) Failed(now time.Time) {
 	if b.failures > b.Free {
 		b.until = now.Add(b.Backoff.After(b.failures - b.Free))
 	}
+}
+
+// Proves reports whether a worker that has been ready for that long, and has
+// finished that many requests, is one that does not die as soon as it serves.
+func (b *Brake) Proves(lived time.Duration, finished uint64) bool {
+	return finished > 0 || lived >= b.Lasting
 }
 
 // Release is called when a worker has shown that it can serve.

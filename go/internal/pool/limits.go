@@ -11,8 +11,10 @@ type Limits struct {
 
 // Use is what a worker has used.
 type Use struct {
-	Requests uint64
-	Memory   int64 // bytes, as it is measured; 0 while that is not known
+	Requests uint64 // that it has finished
+	Working  int    // that it works on
+	Memory   int64  // bytes, as it was measured last; 0 while that is not known
+	Now      int64  // bytes at this moment, at least if that is more than HardMemory
 }
 
 // Verdict is what a limit asks for.
@@ -40,9 +42,11 @@ const (
 // Judge says what is to become of a worker, and because of which limit.
 func (l Limits) Judge(u Use) (Verdict, string) {
 	switch {
-	case l.HardMemory > 0 && u.Memory > l.HardMemory:
+	case l.HardMemory > 0 && max(u.Memory, u.Now) > l.HardMemory:
 		return Kill, ReasonHardMemory
-	case l.Memory > 0 && u.Memory > l.Memory:
+	// One that takes too much from birth would be replaced by its like for ever:
+	// it is to do something at least.
+	case l.Memory > 0 && u.Memory > l.Memory && (u.Requests > 0 || u.Working > 0):
 		return Replace, ReasonMemory
 	case l.Requests > 0 && u.Requests >= uint64(l.Requests):
 		return Replace, ReasonRequests

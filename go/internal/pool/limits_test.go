@@ -13,13 +13,17 @@ func TestLimitsAreJudged(t *testing.T) {
 		want   Verdict
 		reason string
 	}{
-		"within all":                 {l, Use{99, 200}, Keep, ""},
-		"as many requests as it may": {l, Use{100, 0}, Replace, ReasonRequests},
-		"too much memory":            {l, Use{1, 201}, Replace, ReasonMemory},
-		"far too much memory":        {l, Use{1, 301}, Kill, ReasonHardMemory},
-		"both":                       {l, Use{500, 301}, Kill, ReasonHardMemory},
-		"no limits":                  {Limits{}, Use{1 << 40, 1 << 50}, Keep, ""},
-		"only the hard one":          {Limits{HardMemory: 300}, Use{1, 250}, Keep, ""},
+		"within all":                 {l, Use{Requests: 99, Memory: 200, Now: 0}, Keep, ""},
+		"as many requests as it may": {l, Use{Requests: 100, Memory: 0, Now: 0}, Replace, ReasonRequests},
+		"too much memory":            {l, Use{Requests: 1, Memory: 201, Now: 0}, Replace, ReasonMemory},
+		"far too much memory":        {l, Use{Requests: 1, Memory: 301, Now: 0}, Kill, ReasonHardMemory},
+		"far too much since":         {l, Use{Requests: 1, Memory: 100, Now: 301}, Kill, ReasonHardMemory},
+		"a resident size that is only above the soft limit": {l, Use{Requests: 1, Memory: 100, Now: 250}, Keep, ""},
+		"too much in its first request":                     {l, Use{Working: 1, Memory: 201}, Replace, ReasonMemory},
+		"too much from birth":                               {l, Use{Requests: 0, Memory: 201, Now: 0}, Keep, ""},
+		"both":                                              {l, Use{Requests: 500, Memory: 301, Now: 0}, Kill, ReasonHardMemory},
+		"no limits":                                         {Limits{}, Use{Requests: 1 << 40, Memory: 1 << 50, Now: 1 << 50}, Keep, ""},
+		"only the hard one":                                 {Limits{HardMemory: 300}, Use{Requests: 1, Memory: 250, Now: 300}, Keep, ""},
 	} {
 		if verdict, reason := c.limits.Judge(c.use); verdict != c.want || reason != c.reason {
 			t.Errorf("%s: %d because of %q", name, verdict, reason)

@@ -14,6 +14,9 @@ type Policy struct {
 type View struct {
 	Target int // how many workers there should be, see Scaler
 	Ready  int // take requests, and are to stay
+	// Unproven are those that have just become ready: they may be about to die,
+	// so that nobody leaves because of them.
+	Unproven int
 	// Away are those that are to stay and take no requests just now.
 	Away     int
 	Starting int
@@ -33,7 +36,7 @@ type Step struct {
 // replaced Surge at a time; what is missing is started at once.
 func (p Policy) Next(v View) Step {
 	target := min(max(v.Target, p.Min, 0), p.Max)
-	staying := v.Ready + v.Away + v.Starting
+	staying := v.Ready + v.Unproven + v.Away + v.Starting
 	missing := max(target-staying-v.Retiring, 0)
 	successors := max(min(target-staying-missing, p.Surge-v.Starting), 0)
 	room := p.Max - staying - v.Retiring

@@ -53,6 +53,16 @@ func TestRetiringWorkersLeaveOnlyWhenEnoughOthersTakeRequests(t *testing.T) {
 	})
 }
 
+func TestNobodyLeavesForAWorkerThatHasJustBecomeReady(t *testing.T) {
+	p := Policy{Max: 3, Surge: 1}
+	if step := p.Next(View{Target: 3, Retiring: 3, Unproven: 1}); step != (Step{}) {
+		t.Errorf("%+v", step)
+	}
+	if step := p.Next(View{Target: 3, Retiring: 3, Ready: 1}); step != (Step{Leave: 1}) {
+		t.Errorf("when it has proved itself: %+v", step)
+	}
+}
+
 func TestThereIsAlwaysAWayOn(t *testing.T) {
 	everyView(func(p Policy, v View) {
 		target := min(max(v.Target, p.Min), p.Max)

@@ -162,6 +162,12 @@ func (w *Worker) AskBacktrace(token string, slots []int) error {
 	return w.tell("backtrace", map[string]string{"token": token, "slots": joinNumbers(slots)})
 }
 
+// ClientGone tells the worker that nobody reads the response to this request any
+// more, which is streamed in that slot.
+func (w *Worker) ClientGone(slot int, id uint64) error {
+	return w.tell("client_gone", map[string]string{"slot": strconv.Itoa(slot), "request": strconv.FormatUint(id, 10)})
+}
+
 // Promote has the worker finish what it has begun, fork a preloader from itself
 // and leave. The preloader's control socket is returned; Promoted tells its process.
 func (w *Worker) Promote(f Farewell) (*link.Control, error) {

@@ -40,6 +40,7 @@ type Spool struct {
 	closed   bool // no more writes
 	err      error
 	reader   bool // the reader has closed
+	waiting  bool // the reader waits for something to come
 	consumed int64
 }
 
@@ -163,8 +164,18 @@ func (s *Spool) Read(p []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
+		s.waiting = true
 		s.changed.Wait()
+		s.waiting = false
 	}
+}
+
+// Drained reports whether the reader is waiting for more, having dealt with
+// all that was written: this many bytes.
+func (s *Spool) Drained() (bytes int64, drained bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.consumed, s.waiting && s.head == len(s.memory) && s.rOff == s.wOff
 }
 
 // Close is the reader's: it drops what is left and wakes the writer.

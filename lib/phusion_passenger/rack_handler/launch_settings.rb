@@ -22,7 +22,7 @@ module PhusionPassenger
 
       # Options of Rack and Rails that are not meant for handlers, or that this class reads itself.
       FRAMEWORK_OPTIONS = %i[
-        AccessLog DoNotReverseLookup Silent Verbose app builder caching config daemonize debug early_hints environment
+        AccessLog DoNotReverseLookup Silent Verbose app builder caching config daemonize debug environment
         heapfile include log_stdout pid profile_file profile_mode quiet require restart_cmd server user_supplied_options warn
       ].freeze
 

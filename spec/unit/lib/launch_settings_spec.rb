@@ -32,6 +32,15 @@ RSpec.describe PhusionPassenger::RackHandler::LaunchSettings do
 
   def resolved(options) = described_class.new(options).settings
 
+  it "offers early hints if `rails server --early-hints` or PASSENGER_EARLY_HINTS says so" do
+    expect([resolved(rails)[:early_hints], resolved(rails({ early_hints: true }))[:early_hints]]).to eq([false, true])
+    expect(described_class.new(rails({ early_hints: true })).warnings).to eq([])
+    ENV["PASSENGER_EARLY_HINTS"] = "1"
+    expect(resolved(rails)[:early_hints]).to be(true)
+  ensure
+    ENV.delete("PASSENGER_EARLY_HINTS")
+  end
+
   describe "address and port" do
     it "are those that Rails and Rack hand over, localhost being 127.0.0.1" do
       expect([resolved(rails), resolved(rackup)].map { |it| [it[:address], it[:port]] }).to eq([["127.0.0.1", 3000], ["127.0.0.1", 9292]])

@@ -77,7 +77,7 @@ RSpec.describe "PhusionPassenger in a rake task or a console" do
     end
   end
 
-  it "does not define what exists only in workers" do
-    expect(ruby("print PhusionPassenger.respond_to?(:advertised_concurrency_level=)")[0]).to eq("false")
+  it "lets any process say how many requests it could handle, which only servers ask for" do
+    expect(ruby("PhusionPassenger.advertised_concurrency_level = 3; print PhusionPassenger.advertised_concurrency_level")[0]).to eq("3")
   end
 end

@@ -8,14 +8,14 @@ require "tmpdir"
 
 root = File.expand_path("../../..", __dir__)
 require File.join(root, "lib/phusion_passenger/native.so")
-%w[log control hijack null_input request_handler redaction boot_error].each { |file| require File.join(root, "phusion_passenger", file) }
+%w[log control early_hints hijack null_input request_handler redaction boot_error].each { |file| require File.join(root, "phusion_passenger", file) }
 
 # Plays the engine against one slot of the extension.
 class SlotDriver
   Native = PhusionPassenger::Native
   KEYS = File.readlines(File.expand_path("../../../go/internal/link/env_keys.txt", __dir__), chomp: true).freeze
   TYPES = { 1 => :head, 2 => :body, 3 => :end, 4 => :complete, 5 => :file, 6 => :offer, 7 => :sent, 8 => :failed, 9 => :aborted,
-            10 => :hijack }.freeze
+            10 => :hijack, 11 => :interim }.freeze
   NOTICES = { client_gone: 1, socket: 2, no_socket: 3 }.freeze
   Frame = Struct.new(:type, :status, :id, :payload, :descriptor, :bytes) do
     def headers = parsed.first
@@ -134,7 +134,7 @@ class SlotDriver
     list = []
     loop do
       list << frame(index)
-      return list unless %i[head body offer sent hijack].include?(list.last&.type)
+      return list unless %i[head body offer sent hijack interim].include?(list.last&.type)
     end
   end
 

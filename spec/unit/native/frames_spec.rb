@@ -121,6 +121,12 @@ RSpec.describe "Golden frames" do
       end
     end
 
+    it "are what early hints become" do
+      links = [["link", "</a.css>; rel=preload"], ["link", "</b.js>; rel=preload"]]
+      expect(slot.interim(slot.request_id, links)).to be(true)
+      expect_frame("response_interim")
+    end
+
     it "are what a broken off stream becomes" do
       slot.write_head(200, {}, nil)
       slot.write_aborted
