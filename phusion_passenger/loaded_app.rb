@@ -2,7 +2,7 @@
 
 module PhusionPassenger
   # What workers need to know from the engine's hello
-  Settings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity, :x_accel_mapping)
+  WorkerSettings = Struct.new(:app_root, :environment, :server_software, :threads, :capacity, :x_accel_mapping)
 
   # An application that is ready to be served, and the generation it is served in.
   #

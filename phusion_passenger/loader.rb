@@ -65,9 +65,9 @@ module PhusionPassenger
       end
       @queue, @scoreboard = hello.fds
       Native.close_on_fork([@control.fd, *hello.fds])
-      @settings = Settings.new(hello.fetch("app_root"), hello.fetch("environment"), hello.fetch("server_software"),
-                               hello.fetch("threads").to_i, hello.fetch("capacity").to_i,
-                               hello.fields["x_accel_mapping"].to_s)
+      @settings = WorkerSettings.new(hello.fetch("app_root"), hello.fetch("environment"), hello.fetch("server_software"),
+                                     hello.fetch("threads").to_i, hello.fetch("capacity").to_i,
+                                     hello.fields["x_accel_mapping"].to_s)
     end
 
     def load(hello)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "cable_farewell"
 require_relative "early_hints"
 require_relative "hijack"
 require_relative "null_input"
@@ -15,8 +16,15 @@ module PhusionPassenger
     HANGUP_GRACE = 900
     # Seconds of them for requests that are about to be finished
     LAST_REQUESTS = 0.5
+    # Seconds over which clients of Action Cable are told to connect again, if the engine does not say
+    SPREAD = 3
+    # Seconds after which requests that are under way are taken to wait for the connections that they have taken over
+    IN_CALL = 0.5
+    # A connection takes a descriptor, and the usual limit of 1024 is there for programs that use select(2). It is raised, but
+    # not to a number that takes long to go through for child processes that close all descriptors they might have.
+    MOST_FILES = 65_536
 
-    # settings: Settings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
+    # settings: WorkerSettings; streams: descriptors of the slot streams; slots: their places on the scoreboard; place: that of the worker
     # itself; direct_queue: descriptor of the worker's own queue, nil without sticky sessions; facts: what the engine has been told about the app;
     # forked: whether this process was forked off a preloader
     def initialize(app, settings, control:, queue:, scoreboard:, streams:, slots:, facts:, forked:, place: 0, direct_queue: nil)
@@ -38,6 +46,7 @@ module PhusionPassenger
       @stopping = false
       @queue_ended = false
       @keep_hijacked = false
+      @spread = SPREAD
       @status = 0
     end
 
@@ -51,6 +60,7 @@ module PhusionPassenger
       return successor if successor
 
       wait_for_hijacked
+      end_farewell
       stop
     rescue SystemExit
       raise
@@ -72,9 +82,18 @@ module PhusionPassenger
       Native.exit_after_hangup(@control.fd, HANGUP_GRACE)
       Native.close_on_fork([@control.fd, @queue, *@streams, *@direct_queue])
       Process.setproctitle("Passenger RubyApp: #{@settings.app_root} (#{@settings.environment})")
+      raise_file_limit
       return unless @forked
 
       ForkSafety.after_fork
+    end
+
+    def raise_file_limit
+      soft, hard = Process.getrlimit(:NOFILE)
+      wanted = [hard, MOST_FILES].min
+      Process.setrlimit(:NOFILE, wanted, hard) if soft < wanted
+    rescue SystemCallError => e
+      Log.exception("the limit of open files stays at #{soft}", e)
     end
 
     # In the order in which Passenger's events are documented to happen.
@@ -153,7 +172,9 @@ module PhusionPassenger
       until @threads.empty?
         event, *details = *@mailbox.pop
         case event
-        when :stop then stop_slots(*details)
+        when :stop
+          stop_slots(*details)
+          begin_farewell unless @promotion # the clients are told after the fork
         when :engine_gone then leave_in_time
         when :time_is_up then break
         when :slot_ended then slot_ended(*details)
@@ -177,9 +198,34 @@ module PhusionPassenger
           Hijack.when_all_closed { @mailbox << :hijacked_closed }
         end
         event, = *@mailbox.pop
+        @engine_gone = true if event == :engine_gone
         break if %i[hijacked_closed engine_gone time_is_up].include?(event)
         break if event == :stop && !@keep_hijacked
       end
+    end
+
+    # While requests finish, the clients of Action Cable are told to go. Then the engine may close what else the
+    # application holds; if the requests are over by then, the process closes it when it ends.
+    def begin_farewell
+      return if @farewell || @keep_hijacked || @engine_gone
+
+      spread = @spread
+      began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      @farewell = Thread.new do
+        Thread.current.name = "passenger farewell"
+        CableFarewell.new.tap do |farewell|
+          farewell.say(spread)
+          sleep(0.02) until @threads.empty? || Process.clock_gettime(Process::CLOCK_MONOTONIC) > began + IN_CALL
+          tell("farewell_over") if @threads.any?
+        end
+      end
+    end
+
+    def end_farewell
+      begin_farewell
+      @farewell&.value&.finish unless @engine_gone
+    rescue StandardError => e
+      Log.exception("the clients of Action Cable could not be told to connect again", e)
     end
 
     def start_thread(slot)
@@ -238,14 +284,21 @@ module PhusionPassenger
     def obey(message)
       case message.verb
       when "stop"
-        @keep_hijacked = message.fields["keep_hijacked"] == "1"
+        told_to_leave(message)
         @mailbox << :stop
       when "oob_work" then @mailbox << :oob_work
-      when "promote" then @mailbox << [:promote, *message.fds]
+      when "promote"
+        told_to_leave(message)
+        @mailbox << [:promote, *message.fds]
       when "backtrace" then post_backtraces(message)
       when "client_gone" then @handlers[message.fetch("slot").to_i]&.client_gone(message.fetch("request").to_i)
       else @control.refuse(message)
       end
+    end
+
+    def told_to_leave(message)
+      @keep_hijacked = message.fields["keep_hijacked"] == "1"
+      @spread = message.fields["spread_ms"].to_i / 1000.0 if message.fields.key?("spread_ms")
     end
 
     # The threads may be stuck in whatever they do, and the main thread may wait for them.
@@ -353,6 +406,7 @@ module PhusionPassenger
     end
 
     def leave_in_time
+      @engine_gone = true
       stop_slots
       Thread.new do
         sleep(LAST_REQUESTS)

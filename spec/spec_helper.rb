@@ -14,7 +14,7 @@ require "rspec"
 require "uri"
 
 %w[deadline proc_fs suite http_client server service postgresql redis peers apps connected_app serving gates load one_shot admin pool
-   bulletin visitor web_socket terminal browser cable stand_in_broker]
+   bulletin visitor web_socket terminal browser cable stand_in_broker cable_crowd cable_examples proxies node_client]
   .each { |file| require_relative "support/#{file}" }
 
 RSpec.configure do |config|

@@ -4,8 +4,10 @@
 build_packages="ca-certificates git gcc libc6-dev make ruby ruby-dev ruby-bundler rake ruby-rspec"
 # To run the example application.
 app_packages="ruby-rails ruby-sqlite3 ruby-sprockets-rails ruby-actionpack-page-caching"
-# Programs and libraries that the specs use: a browser, other servers to compare with, ps and curl, WebSockets.
-test_packages="procps curl puma chromium nginx ruby-websocket-driver"
+# Programs and libraries that the specs use: a browser, other servers to compare with or to stand in front, ps and curl, WebSockets.
+test_packages="procps curl puma chromium nginx haproxy ruby-websocket-driver ruby-faye-websocket"
+# Node, for Rails' own client of Action Cable. Node from elsewhere brings its npm along and does not get on with Debian's.
+command -v npm >/dev/null || test_packages="$test_packages nodejs npm"
 # Services that the specs start for themselves (setpriv, of util-linux, gives PostgreSQL a user that is not root), and the
 # gems with which their applications use them.
 test_packages="$test_packages postgresql redis-server util-linux ruby-pg ruby-redis ruby-connection-pool ruby-sequel"

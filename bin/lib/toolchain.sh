@@ -1,4 +1,4 @@
-# Go, the two bundles, and the build. Needs base.sh and packages.sh.
+# Go, the two bundles, and the build. Needs base.sh, packages.sh and clients.sh.
 
 # Finds a Go that is new enough for go.mod, or says in one sentence what to do.
 check_go() {
@@ -54,5 +54,6 @@ set_up() {
   fi
   prepare_bundle "$project"
   prepare_bundle "$project/examples/bulletin"
+  [ "$1" != test ] || install_clients
   step "Building" compile || exit 1
 }

@@ -81,6 +81,9 @@ module PhusionPassenger
       Option.new(:abort_websockets_on_process_shutdown, type: :boolean, default: true,
                                                         help: "Close WebSockets and other connections that the application has taken over " \
                                                               "when their worker process is to leave, instead of waiting for their end"),
+      Option.new(:unlimited_concurrency_paths, type: :strings, metavar: "PATH", engine: false,
+                                               long: %w[unlimited-concurrency-path unlimited-concurrency-paths],
+                                               help: "Has no effect: WebSockets occupy no thread, whatever their path"),
       Option.new(:early_hints, type: :boolean, default: false,
                                help: "Let the application send 103 Early Hints (rack.early_hints)"),
       Option.new(:refork_after, type: :integer, metavar: "REQUESTS", default: 0, range: 0..MANY,

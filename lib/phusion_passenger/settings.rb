@@ -70,6 +70,13 @@ module PhusionPassenger
       told.compact.merge(app_root: app_root)
     end
 
+    # What whoever made the settings should know, one line each.
+    def notes
+      paths = self[:unlimited_concurrency_paths] or return []
+      ["unlimited_concurrency_paths (#{paths.join(", ")}) is not needed: connections that the application takes over, as Action Cable " \
+       "does, occupy no thread, and there is no limit to their number in a process"]
+    end
+
     private
 
     def apply(layer, rank)

@@ -14,7 +14,18 @@ module Harness
 
     class Refused < StandardError; end
 
-    attr_reader :response_headers
+    # close_code: what the other side has given in its close frame
+    attr_reader :response_headers, :close_code
+
+    # A frame of a client. Those are masked.
+    def self.masked(opcode, payload)
+      payload = payload.b
+      mask = SecureRandom.bytes(4)
+      length = payload.bytesize
+      size = length < 126 ? [0x80 | length].pack("C") : length < 65_536 ? [0xFE, length].pack("Cn") : [0xFF, length].pack("CQ>")
+      masked = payload.bytes.each_with_index.map { |byte, i| byte ^ mask.getbyte(i % 4) }.pack("C*")
+      [0x80 | opcode].pack("C") + size + mask + masked
+    end
 
     # early: text of a message that is sent together with the request.
     def initialize(server, target, early: nil, **headers)
@@ -38,7 +49,9 @@ module Harness
         case opcode
         when TEXT then return payload.force_encoding("UTF-8")
         when PING then @client.write(frame(PONG, payload))
-        when CLOSE then return nil
+        when CLOSE
+          @close_code = payload.unpack1("n")
+          return nil
         end
       end
     end
@@ -67,15 +80,7 @@ module Harness
       raise Refused, "#{status} #{reason} #{@response_headers}"
     end
 
-    # The frames of a client are masked.
-    def frame(opcode, payload)
-      payload = payload.b
-      mask = SecureRandom.bytes(4)
-      length = payload.bytesize
-      size = length < 126 ? [0x80 | length].pack("C") : length < 65_536 ? [0xFE, length].pack("Cn") : [0xFF, length].pack("CQ>")
-      masked = payload.bytes.each_with_index.map { |byte, i| byte ^ mask.getbyte(i % 4) }.pack("C*")
-      [0x80 | opcode].pack("C") + size + mask + masked
-    end
+    def frame(opcode, payload) = WebSocket.masked(opcode, payload)
 
     def read_frame
       first, length = @client.read_exactly(2).unpack("CC")

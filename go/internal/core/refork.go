@@ -49,7 +49,7 @@ func (r *refork) wants(w *worker) bool { return r.worker == w.number && r.contro
 
 // promote has the worker finish its requests and fork a preloader.
 func (s *supervisor) promote(w *worker) error {
-	control, err := w.process.Promote()
+	control, err := w.process.Promote(w.farewell.told())
 	if err != nil {
 		s.reforkFailed("it cannot be told: " + err.Error())
 		return err

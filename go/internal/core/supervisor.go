@@ -243,7 +243,7 @@ func (s *supervisor) run() {
 // tick does what no event tells.
 func (s *supervisor) tick(now time.Time) {
 	s.reapStrangers()
-	s.closeTunnels()
+	s.farewells(now)
 	s.watchRequestTimes(now)
 	s.watchStreams(now)
 	if s.stopping {
@@ -294,6 +294,10 @@ func (s *supervisor) handle(event any) {
 	case spawn.WorkerGone:
 		if w := s.workers[e.Worker]; w != nil {
 			s.workerGone(w, e.Status)
+		}
+	case spawn.FarewellOver:
+		if w := s.workers[e.Worker]; w != nil {
+			s.farewellOver(w)
 		}
 	case spawn.OutOfBandWanted:
 		s.outOfBandWanted(e.Worker)

@@ -23,6 +23,7 @@ type worker struct {
 	status     string              // how it ended, if that is known
 	reason     *dispatch.BootError // why it could not start
 	deadline   *time.Timer         // of its start, later of its leaving
+	farewell   farewell            // while it leaves
 
 	started, ready time.Time
 	memory         procinfo.Usage
@@ -148,6 +149,7 @@ func (s *supervisor) leave(w *worker) {
 	starting := w.state == pool.WorkerStarting
 	w.state = pool.WorkerLeaving
 	w.seat.Leaving()
+	w.farewell = planFarewell(time.Now(), s.options.ShutdownTimeout, !s.options.AbortWebsockets, s.stopping)
 	if w.process == nil { // it is loading the app, with direct spawning
 		w.loader.Kill()
 		return
@@ -156,7 +158,6 @@ func (s *supervisor) leave(w *worker) {
 		s.kill(w)
 		return
 	}
-	s.closeTunnels()
 	patience := s.options.ShutdownTimeout
 	if starting {
 		patience = s.options.StartTimeout // it hears of it when it has started
@@ -169,23 +170,7 @@ func (s *supervisor) tellToLeave(w *worker) error {
 	if w.retiring == pool.ReasonRefork && s.refork.wants(w) && !s.stopping {
 		return s.promote(w)
 	}
-	if !s.options.AbortWebsockets {
-		return w.process.StopKeeping()
-	}
-	return w.process.Stop()
-}
-
-// closeTunnels closes the connections that the app has taken over in workers
-// that are to leave; requests under way may open more until they have finished.
-func (s *supervisor) closeTunnels() {
-	if !s.options.AbortWebsockets {
-		return
-	}
-	for _, w := range s.workers {
-		if w.state == pool.WorkerLeaving {
-			s.tunnels.CloseAll(uint32(w.pid()))
-		}
-	}
+	return w.process.Stop(w.farewell.told())
 }
 
 func (s *supervisor) kill(w *worker) {

@@ -65,6 +65,10 @@ type WorkerGone struct {
 	Status string
 }
 
+// FarewellOver: a worker that is to leave has told the clients of Action Cable,
+// and has requests under way that may wait for connections.
+type FarewellOver struct{ Worker int }
+
 // OutOfBandWanted: the app has work that is to be done between requests.
 type OutOfBandWanted struct{ Worker int }
 
@@ -95,6 +99,7 @@ func (PreloaderGone) event()    {}
 func (WorkerReady) event()      {}
 func (WorkerBootFailed) event() {}
 func (WorkerGone) event()       {}
+func (FarewellOver) event()     {}
 func (OutOfBandWanted) event()  {}
 func (OutOfBandDone) event()    {}
 func (Backtrace) event()        {}

@@ -53,6 +53,8 @@ func (w *Worker) event(m link.Message) Event {
 		return WorkerReady{Worker: w.Number, PID: pid}
 	case "boot_error":
 		return WorkerBootFailed{Worker: w.Number, Err: bootError(m)}
+	case "farewell_over":
+		return FarewellOver{Worker: w.Number}
 	case "oob_wanted":
 		return OutOfBandWanted{Worker: w.Number}
 	case "oob_done":
@@ -129,8 +131,26 @@ func (w *Worker) end(status string) {
 	}
 }
 
-// Stop asks the worker to finish what it has begun and to leave.
-func (w *Worker) Stop() error { return w.tell("stop", nil) }
+// Farewell is what becomes of the connections that the app has taken over, in a
+// worker that is to leave.
+type Farewell struct {
+	// Keep has the worker stay while the app holds such connections.
+	Keep bool
+	// Spread is over how long the clients of Action Cable are told to connect
+	// again: they are not to come all at once.
+	Spread time.Duration
+}
+
+func (f Farewell) fields() map[string]string {
+	if f.Keep {
+		return map[string]string{"keep_hijacked": "1"}
+	}
+	return map[string]string{"spread_ms": strconv.FormatInt(f.Spread.Milliseconds(), 10)}
+}
+
+// Stop asks the worker to finish what it has begun and to leave. FarewellOver
+// may follow.
+func (w *Worker) Stop(f Farewell) error { return w.tell("stop", f.fields()) }
 
 // WorkOutOfBand has the worker do its out-of-band work (Passenger's :oob_work),
 // for which it takes no requests; OutOfBandDone tells the end.
@@ -150,13 +170,13 @@ func (w *Worker) ClientGone(slot int, id uint64) error {
 
 // Promote has the worker finish what it has begun, fork a preloader from itself
 // and leave. The preloader's control socket is returned; Promoted tells its process.
-func (w *Worker) Promote() (*link.Control, error) {
+func (w *Worker) Promote(f Farewell) (*link.Control, error) {
 	control, peer, err := link.NewControlPair()
 	if err != nil {
 		return nil, err
 	}
 	defer peer.Close()
-	if err := w.tell("promote", nil, peer); err != nil {
+	if err := w.tell("promote", f.fields(), peer); err != nil {
 		return nil, errors.Join(err, control.Close())
 	}
 	return control, nil
@@ -164,12 +184,6 @@ func (w *Worker) Promote() (*link.Control, error) {
 
 func (w *Worker) tell(verb string, fields map[string]string, files ...*os.File) error {
 	return w.control.Send(link.Message{Verb: verb, Fields: fields, Files: files})
-}
-
-// StopKeeping is Stop for a worker that is to stay while the app holds
-// connections that it has taken over.
-func (w *Worker) StopKeeping() error {
-	return w.control.Send(link.Message{Verb: "stop", Fields: map[string]string{"keep_hijacked": "1"}})
 }
 
 // Kill ends the process at once. It never hits another process that has got

@@ -68,6 +68,7 @@ module PhusionPassenger
         @pid_file = PidFile.new(@settings[:pid_file])
         writing("pid file", :pid_file) { @pid_file.acquire }
         writing("log file", :log_file) { |log_file| @console.redirect_streams(log_file, terminal: true) } if @settings[:log_file]
+        @settings.notes.each { |note| $stderr.puts("passenger: #{note}") } # into the log, if there is one
         Server.new(engine, shutdown_timeout: @settings[:shutdown_timeout]) { |event| report(event) }.run
       ensure
         @pid_file&.release

@@ -43,6 +43,7 @@ module PhusionPassenger
         [$stdout, $stderr].each { |stream| stream.flush.sync = true }
         @console.mute if launch.silent?
         launch.warnings.each { |warning| @console.complain("passenger: #{warning}") }
+        @settings.notes.each { |note| $stderr.puts("passenger: #{note}") } # into the log, if there is one
         Engine.load_native
         fork_preloader
         begin

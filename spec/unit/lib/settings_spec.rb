@@ -41,6 +41,20 @@ RSpec.describe PhusionPassenger::Settings do
     end
   end
 
+  describe "what people should know" do
+    it "is nothing, ordinarily" do
+      expect(settings.notes).to eq([])
+    end
+
+    it "is that paths with unlimited concurrency need not be named, from wherever they come" do
+      from_environment = environment_layer({ "PASSENGER_UNLIMITED_CONCURRENCY_PATHS" => "/cable /live" })
+      expect(settings(from_environment).notes).to contain_exactly(a_string_starting_with("unlimited_concurrency_paths (/cable, /live) is not needed"))
+      resolved = settings(layer({ unlimited_concurrency_paths: ["/cable"] }))
+      expect(resolved.notes).to contain_exactly(a_string_including("(/cable) is not needed"))
+      expect(resolved.to_engine).not_to include(:unlimited_concurrency_paths)
+    end
+  end
+
   describe "defaults that depend on the application" do
     it "places the rackup file, the public directory and the restart directory in the application's directory" do
       resolved = settings

@@ -7,6 +7,10 @@ RSpec.describe "A worker with hijacked connections" do
   HOLDING_APP = <<~RUBY
     SOCKETS = []
     run(lambda do |env|
+      if env["PATH_INFO"] == "/in-call"
+        warn "IN CALL"
+        sleep 0.01 until SOCKETS.all?(&:closed?)
+      end
       next [200, {}, [Process.pid.to_s]] unless env["PATH_INFO"] == "/hijack"
 
       io = env["rack.hijack"].call
@@ -104,6 +108,16 @@ RSpec.describe "A worker with hijacked connections" do
     engine.worker_control.post("stop", "keep_hijacked" => 1)
     expect_waiting
     engine.worker_control.post("stop", "keep_hijacked" => 0)
+    expect_exit
+  end
+
+  it "says so when a request under way may be waiting for their end" do
+    engine.request("/in-call")
+    engine.written(/IN CALL/)
+    engine.worker_control.post("stop", "spread_ms" => 0)
+    expect(engine.heard(engine.worker_control).first).to eq("farewell_over")
+    expect_echo # closing them is for the engine
+    @socket.close
     expect_exit
   end
 

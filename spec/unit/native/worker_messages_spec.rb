@@ -191,4 +191,15 @@ RSpec.describe "A worker's control socket" do
     control.post("stop")
     expect(@engine.answer.last).to end_with("true")
   end
+
+  it "does not keep a worker to the number of connections that select(2) could handle" do
+    soft, hard = Process.getrlimit(:NOFILE)
+    Process.setrlimit(:NOFILE, 512, hard)
+    begin
+      serving(app("Process.getrlimit(:NOFILE).join(' ')"))
+    ensure
+      Process.setrlimit(:NOFILE, soft, hard)
+    end
+    expect(@engine.get("/")).to eq("#{[hard, 65_536].min} #{hard}")
+  end
 end
