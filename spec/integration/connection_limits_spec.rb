@@ -59,6 +59,21 @@ RSpec.describe "limits of connections" do
     server.stop
   end
 
+  it "are not those that a shell sets for every process, neither in the server nor in a worker" do
+    soft, hard = Process.getrlimit(:NOFILE)
+    Process.setrlimit(:NOFILE, 100, hard)
+    server = start_server(Harness::Apps.directory("websocket"), bundled: false, max_pool_size: 1)
+    Process.setrlimit(:NOFILE, soft, hard)
+    sockets = Array.new(150) { Harness::WebSocket.new(server, "/") }
+    sockets.last.send_text("one of many")
+    expect(sockets.last.receive).to eq("ONE OF MANY")
+    expect(server.get("/").status).to eq(200)
+    sockets.each(&:finish)
+    server.stop
+  ensure
+    Process.setrlimit(:NOFILE, soft, hard)
+  end
+
   describe "when the server has no file descriptors left" do
     # Leaves so many descriptors.
     def leave_descriptors(server, number)
