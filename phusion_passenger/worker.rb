@@ -36,6 +36,7 @@ module PhusionPassenger
       @stopping = false
       @queue_ended = false
       @keep_hijacked = false
+      @told_to_stop = false
       @status = 0
     end
 
@@ -164,9 +165,9 @@ module PhusionPassenger
     end
 
     # Connections that the application has taken over keep the process if the engine says so. When the end of the queue
-    # has come first, the engine's word is still to come.
+    # has come first, the engine's word may still be to come.
     def wait_for_hijacked
-      return if Hijack.open_connections.zero? || !(@keep_hijacked || @queue_ended) || @threads.any?
+      return if Hijack.open_connections.zero? || !(@keep_hijacked || (@queue_ended && !@told_to_stop)) || @threads.any?
 
       waiting = false
       loop do
@@ -235,6 +236,7 @@ module PhusionPassenger
       case message.verb
       when "stop"
         @keep_hijacked = message.fields["keep_hijacked"] == "1"
+        @told_to_stop = true
         @mailbox << :stop
       when "oob_work" then @mailbox << :oob_work
       when "promote" then @mailbox << [:promote, *message.fds]
