@@ -146,6 +146,9 @@ module PhusionPassenger
         "preload_bundler" => false, "load_shell_envvars" => false, "generic_app" => false, "starts_using_wrapper" => false,
         "UNIX_PATH_MAX" => 108 # Linux
       )
+      # Where Action Cable's adapter `passenger` finds its broker, the engine
+      cable = hello.fields["cable_socket"].to_s
+      App.options["cable_socket"] = cable unless cable.empty?
     end
 
     def report_boot_error(error)

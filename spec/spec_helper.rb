@@ -13,7 +13,7 @@ require "json"
 require "rspec"
 require "uri"
 
-%w[deadline proc_fs suite http_client server service postgresql redis peers apps connected_app serving gates load one_shot admin bulletin visitor web_socket terminal browser]
+%w[deadline proc_fs suite http_client server service postgresql redis peers apps connected_app serving gates load one_shot admin bulletin visitor web_socket terminal browser cable stand_in_broker]
   .each { |file| require_relative "support/#{file}" }
 
 RSpec.configure do |config|

@@ -24,6 +24,9 @@ type Options struct {
 	RegistryDir    string
 	Version        string // of the server
 	ServerSoftware string
+	AppRoot        string // of the application that is served
+	Environment    string
+	Sockets        []Socket // further ones
 	// Status makes the answer to GET /status: whatever encoding/json can
 	// encode, or an error, which is answered with 503. It is called from any
 	// number of goroutines.
@@ -99,7 +102,7 @@ func Start(o Options) (*Server, error) {
 	if s.directory, err = makeDirectory(o, ""); err != nil {
 		return nil, err
 	}
-	s.accept(s.directory.listener)
+	s.accept(s.directory)
 	s.running.Go(s.own)
 	return s, nil
 }
@@ -112,6 +115,9 @@ func (s *Server) Dir() string {
 	return s.directory.path
 }
 
+// SocketPath is where one of the sockets is.
+func (s *Server) SocketPath(name string) string { return filepath.Join(s.Dir(), socketDirName, name) }
+
 // Stop ends the API and removes the directory. Requests under way may finish
 // until ctx ends, or for stopPatience.
 func (s *Server) Stop(ctx context.Context) error {
@@ -123,21 +129,30 @@ func (s *Server) Stop(ctx context.Context) error {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			err = s.http.Close()
 		}
+		err = errors.Join(ignoreClosed(err), s.directory.deafen())
 		s.running.Wait()
-		s.stopErr = errors.Join(ignoreClosed(err), s.directory.remove())
+		s.stopErr = errors.Join(err, s.directory.remove())
 	})
 	return s.stopErr
 }
 
-// accept serves connections of a listener until it is closed.
-func (s *Server) accept(l net.Listener) {
-	s.running.Go(func() {
-		err := s.http.Serve(&listener{Listener: l, peers: &s.peers, credentials: s.options.credentials})
-		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			s.log.Error("the admin socket accepts no connections any more, it will be made anew", "error", err)
-			s.deaf.Store(true)
+// accept serves connections to the sockets of a directory until they are closed.
+func (s *Server) accept(d *directory) {
+	for i, l := range d.listeners {
+		from := listener{Listener: l, peers: &s.peers, credentials: s.options.credentials}
+		serve := func() error { return s.http.Serve(&from) }
+		if i > 0 {
+			socket := s.options.Sockets[i-1]
+			serve = func() error { return socket.Serve(&screened{from, socket.Refuse}) }
 		}
-	})
+		s.running.Go(func() {
+			err := serve()
+			if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				s.log.Error("a socket in the instance directory accepts no connections any more, it will be made anew", "socket", d.sockets[i], "error", err)
+				s.deaf.Store(true)
+			}
+		})
+	}
 }
 
 // own looks after the directory.
@@ -202,7 +217,7 @@ func (s *Server) makeAnew() {
 	s.mu.Unlock()
 	s.refreshed = s.options.Now()
 	s.deaf.Store(false)
-	s.accept(fresh.listener)
+	s.accept(fresh)
 }
 
 // ignoreClosed drops the complaint that something has been closed before.

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -172,13 +171,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // server this is.
 func permitted(r *http.Request) error {
 	c, ok := r.Context().Value(connectionKey{}).(*connection)
-	switch {
-	case !ok:
+	if !ok {
 		return &Error{http.StatusForbidden, "it is not known who is asking"}
-	case c.err != nil:
-		return &Error{http.StatusForbidden, fmt.Sprintf("it is not known who is asking: %v", c.err)}
-	case !c.allowed:
-		return &Error{http.StatusForbidden, fmt.Sprintf("the user with uid %d may not administer this server; its own user (uid %d) and root may", c.uid, os.Geteuid())}
+	}
+	if err := c.permission(); err != nil {
+		return &Error{http.StatusForbidden, err.Error()}
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ type Properties struct {
 	StandaloneEngine string        `json:"standalone_engine"`
 	CorePID          int           `json:"core_pid"`
 	WatchdogPID      int           `json:"watchdog_pid"` // the same process: there is no other
+	// By these two processes of the application find the server that serves it.
+	AppRoot     string `json:"app_root"`
+	Environment string `json:"environment"`
 }
 
 // DirProperties describe the instance directory.
@@ -62,7 +65,9 @@ type directory struct {
 	root     *os.Root
 	self     *os.File // the directory itself: systemd-tmpfiles passes by what is locked
 	lock     *os.File // locked as long as the server lives
-	listener *net.UnixListener
+	sockets  []string // their names
+	// One for each of the sockets. The first is the API's.
+	listeners []*net.UnixListener
 }
 
 // makeDirectory makes a directory with everything in it; when its properties
@@ -72,7 +77,10 @@ func makeDirectory(o Options, preferred string) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{registry: registry}
+	d := &directory{registry: registry, sockets: []string{socketName}}
+	for _, socket := range o.Sockets {
+		d.sockets = append(d.sockets, socket.Name)
+	}
 	if d.name, err = claim(registry, preferred); err != nil {
 		registry.Close()
 		return nil, err
@@ -110,8 +118,12 @@ func (d *directory) furnish(o Options) (err error) {
 	if err := d.root.Chmod(socketDirName, 0o755); err != nil {
 		return err
 	}
-	if d.listener, err = listenIn(d.root, d.path); err != nil {
-		return err
+	for _, name := range d.sockets {
+		l, err := listenIn(d.root, d.path, name)
+		if err != nil {
+			return err
+		}
+		d.listeners = append(d.listeners, l)
 	}
 	text, err := json.Marshal(d.properties(o))
 	if err != nil {
@@ -174,6 +186,8 @@ func (d *directory) properties(o Options) Properties {
 		StandaloneEngine: "builtin",
 		CorePID:          os.Getpid(),
 		WatchdogPID:      os.Getpid(),
+		AppRoot:          o.AppRoot,
+		Environment:      o.Environment,
 	}
 }
 
@@ -192,16 +206,32 @@ func (d *directory) intact() bool {
 			return false
 		}
 	}
-	socket, err := d.root.Lstat(filepath.Join(socketDirName, socketName))
-	return err == nil && socket.Mode()&os.ModeSocket != 0 && isIn(d.root, lockName, d.lock)
+	for _, name := range d.sockets {
+		if st, err := d.root.Lstat(filepath.Join(socketDirName, name)); err != nil || st.Mode()&os.ModeSocket == 0 {
+			return false
+		}
+	}
+	return isIn(d.root, lockName, d.lock)
 }
 
 // refresh gives everything a time of access and modification for cleaners that
 // go by these.
 func (d *directory) refresh(now time.Time) error {
 	err := d.shield()
-	for _, name := range []string{".", lockName, pidName, propertiesName, socketDirName, filepath.Join(socketDirName, socketName)} {
+	names := []string{".", lockName, pidName, propertiesName, socketDirName}
+	for _, name := range d.sockets {
+		names = append(names, filepath.Join(socketDirName, name))
+	}
+	for _, name := range names {
 		err = errors.Join(err, d.root.Chtimes(name, now, now))
+	}
+	return err
+}
+
+// deafen ends the listening on all sockets.
+func (d *directory) deafen() (err error) {
+	for _, l := range d.listeners {
+		err = errors.Join(err, ignoreClosed(l.Close()))
 	}
 	return err
 }
@@ -213,10 +243,7 @@ func (d *directory) remove() error {
 	if d.registry == nil {
 		return nil
 	}
-	var err error
-	if d.listener != nil {
-		err = ignoreClosed(d.listener.Close())
-	}
+	err := d.deafen()
 	if d.root != nil {
 		err = errors.Join(err, erase(d.registry, d.name, d.root), d.root.Close())
 	} else {

@@ -46,7 +46,7 @@ func TestTheDirectoryTellsToolsHowToFindTheServer(t *testing.T) {
 	p := properties(t, s.Dir())
 	if p.InstanceDir.Path != s.Dir() || p.CorePID != os.Getpid() || p.WatchdogPID != os.Getpid() || p.PassengerVersion != "7.1.2" ||
 		p.ServerSoftware != "Passenger/7.1.2" || p.IntegrationMode != "standalone" || p.StandaloneEngine != "builtin" ||
-		namePrefix+p.Name != filepath.Base(s.Dir()) || len(p.InstanceID) != 24 || p.InstanceDir.CreatedAt != s.clock.read().Unix() {
+		p.AppRoot != "/srv/app" || p.Environment != "staging" || namePrefix+p.Name != filepath.Base(s.Dir()) || len(p.InstanceID) != 24 || p.InstanceDir.CreatedAt != s.clock.read().Unix() {
 		t.Errorf("%+v", p)
 	}
 	var now unix.Timespec

@@ -49,7 +49,7 @@ func start(t testing.TB, registry string, change func(*Options)) *rig {
 	t.Helper()
 	r := &rig{TB: t, log: &logBuffer{}, ticks: make(chan time.Time), clock: &clock{now: time.Now()}}
 	o := Options{
-		RegistryDir: registry, Version: "7.1.2", ServerSoftware: "Passenger/7.1.2", Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		RegistryDir: registry, Version: "7.1.2", ServerSoftware: "Passenger/7.1.2", AppRoot: "/srv/app", Environment: "staging", Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Status: func() any { return map[string]int{"requests": 3} }, Now: r.clock.read, Ticks: r.ticks,
 	}
 	if change != nil {

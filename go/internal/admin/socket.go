@@ -13,18 +13,31 @@ import (
 // longestSocketPath is what fits into sockaddr_un.sun_path with its final NUL (unix(7)).
 const longestSocketPath = 107
 
-// listenIn opens the socket in an instance directory. Where its path is too
+// Socket is one beside the API's in the instance directory, for another
+// protocol. The same users may use it.
+type Socket struct {
+	Name string
+	// Serve serves the connections of a listener until that is closed, as it is
+	// by Stop, and when the directory has to be made anew. Connections that are
+	// open then are its own affair.
+	Serve func(net.Listener) error
+	// Refuse closes the connection of a user who may not use the socket. It must
+	// not wait for the client.
+	Refuse func(conn net.Conn, reason string)
+}
+
+// listenIn opens a socket in an instance directory. Where its path is too
 // long for an address the kernel gets one through /proc/self/fd: changing the
 // working directory instead would change it for the application as well.
-func listenIn(root *os.Root, path string) (*net.UnixListener, error) {
-	address := filepath.Join(path, socketDirName, socketName)
+func listenIn(root *os.Root, path, name string) (*net.UnixListener, error) {
+	address := filepath.Join(path, socketDirName, name)
 	if len(address) > longestSocketPath {
 		dir, err := root.Open(socketDirName)
 		if err != nil {
 			return nil, err
 		}
 		defer dir.Close()
-		address = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName)
+		address = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if err != nil {
@@ -33,7 +46,7 @@ func listenIn(root *os.Root, path string) (*net.UnixListener, error) {
 	// The address may mean another file by the time of Close, or none.
 	l.SetUnlinkOnClose(false)
 	// Anybody may connect, so that anybody can be told why he may do no more.
-	if err := root.Chmod(filepath.Join(socketDirName, socketName), 0o666); err != nil {
+	if err := root.Chmod(filepath.Join(socketDirName, name), 0o666); err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -83,6 +96,40 @@ func (l *listener) Accept() (net.Conn, error) {
 			c.strangers = &l.peers.strangers
 		}
 		return c, nil
+	}
+}
+
+// permission is nil if the peer may use the socket: root, and the user whose
+// server this is.
+func (c *connection) permission() error {
+	switch {
+	case c.err != nil:
+		return fmt.Errorf("it is not known who is asking: %w", c.err)
+	case !c.allowed:
+		return fmt.Errorf("the user with uid %d may not administer this server; its own user (uid %d) and root may", c.uid, os.Geteuid())
+	}
+	return nil
+}
+
+// screened passes on the connections of users who may make them.
+type screened struct {
+	listener
+	refuse func(conn net.Conn, reason string)
+}
+
+// Accept returns the next connection of such a user.
+func (l *screened) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := conn.(*connection)
+		if err := c.permission(); err != nil {
+			l.refuse(c, err.Error())
+			continue
+		}
+		return c.Conn, nil
 	}
 }
 

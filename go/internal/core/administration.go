@@ -23,6 +23,7 @@ type administration struct {
 	// What steps of the chain add; nil where a step is not there.
 	staticCache   func() any
 	responseCache func() any
+	cable         func() any
 	purge         func(admin.Purge) (int, error)
 }
 
@@ -38,11 +39,15 @@ func (e *Engine) startAdmin(url string) (err error) {
 		RegistryDir:    registry,
 		Version:        Version,
 		ServerSoftware: e.options.ServerSoftware,
+		AppRoot:        e.options.AppRoot,
+		Environment:    e.options.Environment,
+		Sockets:        []admin.Socket{e.newCable()},
 		Status:         e.status,
 		Purge:          e.admin.purge,
 		Log:            e.log,
 	})
 	if err == nil {
+		e.supervisor.app.CableSocket = e.cableSocket
 		e.addEndpoints(e.admin.server)
 	}
 	return err
@@ -150,6 +155,7 @@ const adminPatience = time.Second
 func (e *Engine) stopAdmin() {
 	ctx, cancel := context.WithTimeout(context.Background(), adminPatience)
 	defer cancel()
+	defer e.cable.Stop(ctx)
 	if err := e.admin.server.Stop(ctx); err != nil {
 		e.log.Warn("the instance directory cannot be removed", "directory", e.admin.server.Dir(), "error", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
 
+	"passenger/go/internal/cable"
 	"passenger/go/internal/compress"
 	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
@@ -43,6 +44,7 @@ type Engine struct {
 	files      *static.Files
 	cache      *respcache.Cache // nil: responses are not kept
 	sticky     *sticky          // nil: any worker serves any client
+	cable      *cable.Broker
 	calls      sync.Pool
 	tunnels    tunnel.Set
 	notify     *notifier

@@ -13,6 +13,7 @@ import (
 // forbidden says which packages must not import what (prefixes).
 var forbidden = map[string][]string{
 	"admin":     {"passenger/", "os/exec"},
+	"cable":     {"passenger/", "net/http", "os/exec", "golang.org/", "github.com/"},
 	"pool":      {"net", "os", "syscall", "golang.org/", "passenger/"},
 	"link":      {"passenger/", "net/http", "os/exec"},
 	"spool":     {"passenger/", "net"},

@@ -37,6 +37,7 @@ type Status struct {
 	// What the caches say of themselves; null where there is none.
 	StaticCache   any `json:"static_cache"`
 	ResponseCache any `json:"response_cache"`
+	Cable         any `json:"cable"` // the broker of Action Cable's adapter
 }
 
 // GenerationStatus is one loading of the app that has processes.
@@ -172,6 +173,9 @@ func (e *Engine) status() any {
 	}
 	if report := e.admin.responseCache; report != nil {
 		s.ResponseCache = report()
+	}
+	if report := e.admin.cable; report != nil {
+		s.Cable = report()
 	}
 	return s
 }

@@ -30,6 +30,8 @@ type App struct {
 	XAccelMapping  string   // as in the header X-Accel-Mapping: DIR/=/prefix/, several joined by commas
 	Environ        []string // inherited environment
 	Output         *os.File // standard output and error of the app
+	// CableSocket says where the socket of the broker for Action Cable is; nil if there is none.
+	CableSocket func() string
 }
 
 // Preloader is a process that has the app loaded and forks workers from it or,
@@ -113,12 +115,15 @@ func begin(app App, g *dispatch.Generation, control *link.Control, pid int, repo
 	}
 	p := &Preloader{Generation: g.Number(), control: control, report: report, process: process, direct: app.Direct, done: make(chan struct{})}
 	go p.listen()
-	logToStdout, method := "0", "smart"
+	logToStdout, method, cableSocket := "0", "smart", ""
 	if app.LogToStdout {
 		logToStdout = "1"
 	}
 	if app.Direct {
 		method = "direct"
+	}
+	if app.CableSocket != nil {
+		cableSocket = app.CableSocket()
 	}
 	err = control.Send(link.Message{
 		Verb: "hello",
@@ -134,6 +139,7 @@ func begin(app App, g *dispatch.Generation, control *link.Control, pid int, repo
 			"server_software": app.ServerSoftware,
 			"log_to_stdout":   logToStdout,
 			"x_accel_mapping": app.XAccelMapping,
+			"cable_socket":    cableSocket,
 		},
 		Files: []*os.File{g.Queue().WorkersEnd(), g.Board().File()},
 	})
