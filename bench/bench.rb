@@ -18,9 +18,12 @@ module Bench
   SERVERS = [Servers::Passenger, Servers::Puma, Servers::Original].freeze
   # Those that serve static files by themselves. (The original's builtin engine does not.)
   STATIC_SERVERS = [Servers::Passenger, Servers::Nginx, Servers::Puma].freeze
+  # Those that are compared when it comes to sockets.
+  CABLE_SERVERS = [Servers::Passenger, Servers::Puma].freeze
   EVERY_SERVER = (SERVERS | STATIC_SERVERS).freeze
 end
 
+%w[cable/client cable/app cable/part cable/held cable/quiet cable/adapters cable/contest].each { |name| require_relative "harness/#{name}" }
 %w[static/site static/case setup server session sample side_by_side report boot idle
    static/contest static/report static/memory command].each { |name| require_relative "harness/#{name}" }
 

@@ -25,6 +25,7 @@ module Bench
       when "idle" then idle
       when "static" then static
       when "static-memory" then static_memory
+      when "cable" then cable
       when "all" then contests(CONTESTS.select { |contest| @setup.only.nil? || @setup.only.include?(contest.name) })
       else contests(CONTESTS.select { |contest| contest.name == @setup.subject })
       end
@@ -65,6 +66,13 @@ module Bench
       Wrk.version
       definitions = installed([Servers::Passenger])
       publish(Session.open(@progress) { |session| Static::Memory.new(@setup, session).run }, labels(definitions))
+    end
+
+    def cable
+      Wrk.version
+      definitions = installed(CABLE_SERVERS)
+      labels = labels(definitions)
+      publish(Session.open(@progress) { |session| Cable::Contest.new(definitions, @setup, session, labels).run }, labels)
     end
 
     def servers

@@ -4,9 +4,9 @@ require "optparse"
 require "rbconfig"
 
 module Bench
-  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory"].freeze
+  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory", "cable"].freeze
   # What --only chooses among, by subject.
-  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name) }.freeze
+  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name), "cable" => Cable::PARTS.map(&:part_name) }.freeze
   DOCUMENTS = File.join(ROOT, "docs/benchmarks")
   SCRATCH = File.join(ROOT, "bench/out")
 
@@ -50,7 +50,7 @@ module Bench
         end
         parts = PARTS.map { |subject, names| "with #{subject}: only these of #{names.join(',')}" }
         o.on("--only LIST", Array, *parts) { |list| setup.only = list }
-        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static)") do |dir|
+        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static or cable)") do |dir|
           setup.output = File.expand_path(dir)
         end
         o.on("--quick", "check the harness: 2 rounds of 1 s, written to bench/out; the numbers mean little") {}
@@ -87,9 +87,10 @@ module Bench
       self
     end
 
-    # The page of the static contest holds all cases and all servers: a run of some is for trying things out.
+    # The pages of these contests hold all parts and all servers: a run of some is for trying things out.
     def partial?
-      subject == "static" && !(only.nil? && (STATIC_SERVERS.map(&:key) - servers).empty?)
+      taking_part = { "static" => STATIC_SERVERS, "cable" => CABLE_SERVERS }[subject] or return false
+      !(only.nil? && (taking_part.map(&:key) - servers).empty?)
     end
 
     def command
