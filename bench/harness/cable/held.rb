@@ -28,7 +28,7 @@ module Bench
 
       def run
         @rounds = []
-        app = Application.new("async")
+        app = Application.new("async", channel_workers: 1)
         servers = @definitions.map { |definition| start(definition, app, processes: 1, threads: THREADS) }
         servers.each { |server| wrk(server, @setup.warmup) }
         (1..@setup.rounds).each { |number| servers.rotate(number - 1).each { |server| @rounds << round(server, number) } }
@@ -45,7 +45,8 @@ module Bench
       def introduction
         "One process with #{THREADS} threads and the adapter `async`. It is asked for a small page over #{CONNECTIONS} connections: without sockets, with " \
           "#{sockets} subscribed ones that only get Action Cable's pings, and while #{BROADCASTS} messages are broadcast to all of them, #{Units.digits(RATE)} " \
-          "per second. Delivery time runs from before `broadcast` until the client has read the message."
+          "per second. Delivery time runs from before `broadcast` until the client has read the message. `config.action_cable.worker_pool_size` is 1: with " \
+          "more, Action Cable's own threads may change the order, on every server."
       end
 
       def tables
