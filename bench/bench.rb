@@ -18,14 +18,16 @@ module Bench
   SERVERS = [Servers::Passenger, Servers::Puma, Servers::Original].freeze
   # Those that serve static files by themselves. (The original's builtin engine does not.)
   STATIC_SERVERS = [Servers::Passenger, Servers::Nginx, Servers::Puma].freeze
-  # Those that are compared when it comes to processes.
+  # Those that are compared when it comes to processes, and to sockets.
   POOL_SERVERS = [Servers::Passenger, Servers::Puma].freeze
+  CABLE_SERVERS = [Servers::Passenger, Servers::Puma].freeze
   EVERY_SERVER = (SERVERS | STATIC_SERVERS).freeze
 end
 
 %w[static/site static/case
    pool/part pool/site pool/admin pool/load pool/tally pool/steady pool/sharing pool/visits pool/affinity pool/restarts pool/kills pool/memory
    pool/flood pool/refork pool/contest
+   cable/client cable/app cable/part cable/held cable/quiet cable/adapters cable/contest
    setup server session sample side_by_side report boot idle
    static/contest static/report static/memory command].each { |name| require_relative "harness/#{name}" }
 

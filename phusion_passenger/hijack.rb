@@ -17,6 +17,7 @@ module PhusionPassenger
       # its default gems are those of the application's bundle.
       def open(descriptor)
         require "socket"
+        make_room_beyond(descriptor)
         socket = UNIXSocket.for_fd(descriptor)
         @lock.synchronize { @sockets[socket] = true }
         socket
@@ -44,6 +45,13 @@ module PhusionPassenger
       end
 
       private
+
+      # A shell or a service manager usually gives a process 1024 descriptors, and lets it have more if it asks: the soft
+      # limit is for programs that can't deal with more. Only processes that hold many connections ask.
+      def make_room_beyond(descriptor)
+        soft, hard = Process.getrlimit(:NOFILE)
+        Process.setrlimit(:NOFILE, hard, hard) if soft < hard && descriptor > soft / 2
+      end
 
       def sockets = @lock.synchronize { @sockets.keys }.reject(&:closed?)
 

@@ -47,6 +47,7 @@ module PhusionPassenger
       @queue_ended = false
       @keep_hijacked = false
       @spread = SPREAD
+      @told_to_stop = false
       @status = 0
     end
 
@@ -187,9 +188,9 @@ module PhusionPassenger
     end
 
     # Connections that the application has taken over keep the process if the engine says so. When the end of the queue
-    # has come first, the engine's word is still to come.
+    # has come first, the engine's word may still be to come.
     def wait_for_hijacked
-      return if Hijack.open_connections.zero? || !(@keep_hijacked || @queue_ended) || @threads.any?
+      return if Hijack.open_connections.zero? || !(@keep_hijacked || (@queue_ended && !@told_to_stop)) || @threads.any?
 
       waiting = false
       loop do
@@ -297,6 +298,7 @@ module PhusionPassenger
     end
 
     def told_to_leave(message)
+      @told_to_stop = true
       @keep_hijacked = message.fields["keep_hijacked"] == "1"
       @spread = message.fields["spread_ms"].to_i / 1000.0 if message.fields.key?("spread_ms")
     end

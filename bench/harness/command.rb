@@ -26,6 +26,7 @@ module Bench
       when "static" then static
       when "static-memory" then static_memory
       when "pool" then pool
+      when "cable" then cable
       when "all" then contests(CONTESTS.select { |contest| @setup.only.nil? || @setup.only.include?(contest.name) })
       else contests(CONTESTS.select { |contest| contest.name == @setup.subject })
       end
@@ -74,6 +75,13 @@ module Bench
 
       contest = Pool::Contest.new(@setup, @progress).run
       publish(contest, labels(definitions).merge(contest.commands.to_h { |what, _| [what, what] }))
+    end
+
+    def cable
+      Wrk.version
+      definitions = installed(CABLE_SERVERS)
+      labels = labels(definitions)
+      publish(Session.open(@progress) { |session| Cable::Contest.new(definitions, @setup, session, labels).run }, labels)
     end
 
     def servers

@@ -4,9 +4,10 @@ require "optparse"
 require "rbconfig"
 
 module Bench
-  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory", "pool"].freeze
+  SUBJECTS = [*CONTESTS.map(&:name), "all", "boot", "idle", "static", "static-memory", "pool", "cable"].freeze
   # What --only chooses among, by subject.
-  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name), "pool" => Pool::PARTS.map(&:part_name) }.freeze
+  PARTS = { "all" => CONTESTS.map(&:name), "static" => Static::CASES.map(&:name), "pool" => Pool::PARTS.map(&:part_name),
+            "cable" => Cable::PARTS.map(&:part_name) }.freeze
   DOCUMENTS = File.join(ROOT, "docs/benchmarks")
   SCRATCH = File.join(ROOT, "bench/out")
 
@@ -57,7 +58,7 @@ module Bench
         positive(o, "--flood NUMBER", "pool: let this many clients hang up (#{setup.flood})") { |n| setup.flood = n }
         parts = PARTS.map { |subject, names| "with #{subject}: only these of #{names.join(',')}" }
         o.on("--only LIST", Array, *parts) { |list| setup.only = list }
-        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static or pool)") do |dir|
+        o.on("--output DIR", "write the tables and plots here (docs/benchmarks; bench/out for a part of static, pool or cable)") do |dir|
           setup.output = File.expand_path(dir)
         end
         o.on("--quick", "check the harness: 2 rounds of 1 s, written to bench/out; the numbers mean little") {}
@@ -96,7 +97,7 @@ module Bench
 
     # The pages of these contests hold all parts and all servers: a run of some is for trying things out.
     def partial?
-      taking_part = { "static" => STATIC_SERVERS, "pool" => POOL_SERVERS }[subject] or return false
+      taking_part = { "static" => STATIC_SERVERS, "pool" => POOL_SERVERS, "cable" => CABLE_SERVERS }[subject] or return false
       !(only.nil? && (taking_part.map(&:key) - servers).empty?)
     end
 

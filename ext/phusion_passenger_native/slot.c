@@ -325,6 +325,26 @@ static VALUE accept_request(struct pn_slot *slot)
     return env;
 }
 
+/* How long the thread may go from one request to the next without letting other
+ * threads run. Ruby itself would let it for 100 ms. */
+#define FAIR_SHARE_NS 5000000u
+
+/* While requests wait in the queue nothing in this thread gives up the GVL, if
+ * the application does not. Threads that others have (a thread that writes to
+ * WebSockets, say) would get one of many turns of 100 ms. */
+static void let_other_threads_run(struct pn_slot *slot)
+{
+    struct timespec now;
+    uint64_t ns;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (ns - slot->let_others_at < FAIR_SHARE_NS) return;
+    rb_thread_schedule();
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    slot->let_others_at = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* receive -> env of the next request, or nil: the queue has ended or stop was
  * called; or false: the slot is paused. Once a message has been taken off the
  * queue nothing comes between it and the return of its env: pending interrupts
@@ -336,6 +356,7 @@ static VALUE slot_receive(VALUE self)
     settle(slot);
     if (pn_in_foreign_fork() || slot->broken) return Qnil;
     for (;;) {
+        let_other_threads_run(slot); /* before it looks: between that and the wait nobody could wake it */
         if (atomic_load_explicit(&slot->stop, memory_order_relaxed)) return Qnil;
         if (atomic_load_explicit(&slot->pause, memory_order_relaxed)) return Qfalse;
         slot->receipt = try_queues(slot);

@@ -53,6 +53,7 @@ struct pn_slot {
     int queue_fd, stream_fd;
     int direct_fd; /* the worker's own queue; -1: there is none */
     int epoll_fd;  /* waits for both queues; -1 without a direct one */
+    uint64_t let_others_at; /* when other threads of the process had their turn last, on CLOCK_MONOTONIC */
     int own_in_a_row; /* requests from the direct queue since the last look at the common one */
     struct pn_record *record;
     struct pn_turn *turn; /* NULL in a worker with one thread */

@@ -30,6 +30,8 @@ type Options struct {
 	MaxRequestQueueSize int           // 0: any number
 	MaxRequestQueueTime time.Duration // 0: any time
 	MaxRequestTime      time.Duration // 0: any time
+	MaxConnections      int           // 0: as many as there are file descriptors for
+	MaxConnectionsPerIP int           // 0: any number
 	// ForceMaxConcurrentRequests is force_max_concurrent_requests_per_process: 0
 	// and -1 leave it to ThreadCount and the app.
 	ForceMaxConcurrentRequests int
@@ -131,6 +133,8 @@ func Parse(text string) (Options, error) {
 		MaxRequestQueueSize: p.number("max_request_queue_size", 0, 1<<30),
 		MaxRequestQueueTime: p.seconds("max_request_queue_time"),
 		MaxRequestTime:      p.seconds("max_request_time"),
+		MaxConnections:      p.number("max_connections", 0, 1<<30),
+		MaxConnectionsPerIP: p.number("max_connections_per_ip", 0, 1<<30),
 		PoolIdleTime:        p.seconds("pool_idle_time"),
 
 		ForceMaxConcurrentRequests:     p.number("force_max_concurrent_requests_per_process", -1, 250),

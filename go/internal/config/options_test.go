@@ -14,7 +14,7 @@ const good = `{"address":"127.0.0.1","port":3000,"environment":"production","app
 "compression":true,"gzip_level":5,"brotli_level":4,"compression_min_size":1000,"turbocaching":true,"turbocache_size":16,
 "spawn_method":"smart","pool_idle_time":300,"max_request_queue_time":0,"max_request_time":0,"force_max_concurrent_requests_per_process":-1,
 "max_requests":0,"memory_limit":0,"hard_memory_limit":0,"memory_measure":"pss","rolling_restarts":false,"rolling_restart_size":1,
-"resist_deployment_errors":true,"refork_after":0,"sticky_sessions":false,"sticky_sessions_cookie_name":"_passenger_route",
+"resist_deployment_errors":true,"refork_after":0,"max_connections":0,"max_connections_per_ip":0,"sticky_sessions":false,"sticky_sessions_cookie_name":"_passenger_route",
 "sticky_sessions_cookie_attributes":"SameSite=Lax",
 "sendfile_dirs":["/app"],"x_accel_mappings":["/app/files/=/files","/srv/=/"],"instance_registry_dir":"/tmp"}`
 

@@ -109,6 +109,7 @@ func Start(options config.Options) (*Engine, error) {
 	}
 	e.server = httpd.NewServer(e.chain(), e.refuse, e.log)
 	e.server.UseShortcut(e.files.Shortcut)
+	e.limitConnections()
 	if err := e.startAdmin(url); err != nil {
 		err = errors.Join(err, e.listener.Close()) // nobody serves it yet
 		e.close()

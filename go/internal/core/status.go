@@ -31,6 +31,7 @@ type Status struct {
 	Pool        PoolStatus         `json:"pool"`
 	Workers     []WorkerStatus     `json:"workers"`
 	Queue       QueueStatus        `json:"queue"`
+	Connections ConnectionsStatus  `json:"connections"`
 	Restart     RestartStatus      `json:"restart"`
 	BootError   *BootFailure       `json:"boot_error"`
 	// What the caches say of themselves; null where there is none.
@@ -119,6 +120,14 @@ type QueueTimes struct {
 	Max   float64 `json:"max"`
 }
 
+// ConnectionsStatus is the connections of clients.
+type ConnectionsStatus struct {
+	Open     int    `json:"open"`
+	Hijacked int    `json:"hijacked"` // of these, taken over by the app
+	Limit    int    `json:"limit"`    // 0: none
+	Refused  uint64 `json:"refused"`
+}
+
 // RestartStatus is what there is to know about restarts.
 type RestartStatus struct {
 	Active bool       `json:"active"` // new processes are starting, or old ones wait to be replaced
@@ -159,6 +168,8 @@ func (e *Engine) status() any {
 	s.URL, s.Environment, s.AppRoot = e.admin.url, e.options.Environment, e.options.AppRoot
 	s.Requests = line.Requests
 	s.Queue = queueStatus(line, e.options.MaxRequestQueueSize)
+	connections := e.server.Connections()
+	s.Connections = ConnectionsStatus{Open: connections.Open, Hijacked: e.tunnels.Count(), Limit: connections.Limit, Refused: connections.Refused}
 	if report := e.admin.staticCache; report != nil {
 		s.StaticCache = report()
 	}

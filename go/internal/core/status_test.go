@@ -12,6 +12,7 @@ import (
 
 	"passenger/go/internal/config"
 	"passenger/go/internal/dispatch"
+	"passenger/go/internal/httpd"
 	"passenger/go/internal/link"
 	"passenger/go/internal/pool"
 	"passenger/go/internal/spawn"
@@ -163,7 +164,7 @@ func TestTheStatusNamesTheServer(t *testing.T) {
 	s := newIdleSupervisor(t)
 	go func() { s.handle(<-s.events) }()
 	e := &Engine{
-		supervisor: s, dispatcher: s.dispatcher,
+		supervisor: s, dispatcher: s.dispatcher, server: httpd.NewServer(nil, nil, slog.New(slog.DiscardHandler)),
 		options: config.Options{Environment: "production", AppRoot: "/srv/app", MaxRequestQueueSize: 100, Environ: []string{"SECRET_KEY_BASE=hidden"}},
 		admin:   administration{url: "http://127.0.0.1:3000/", started: time.Now().Add(-90 * time.Second), responseCache: func() any { return "cached" }},
 	}

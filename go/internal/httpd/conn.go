@@ -40,6 +40,9 @@ type Conn struct {
 	net.Conn
 	raw   *rawIO
 	owner *connections
+	// inside is set until the door has been told that the connection is closed.
+	inside  atomic.Bool
+	visitor *visitor
 	// serving is set while a request is being answered.
 	serving atomic.Bool
 	// lent is set when another process has, or has had, the socket.

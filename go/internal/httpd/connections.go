@@ -18,28 +18,45 @@ type connections struct {
 	net.Listener
 	shortcut  Shortcut // nil: there is none
 	exchanges *sync.Pool
+	acceptor
 
 	mu      sync.Mutex
-	open    map[*Conn]struct{}
+	inHTTP  map[*Conn]struct{}
 	closing time.Time   // read deadline of connections without a request; zero before shutdown
 	ending  atomic.Bool // closing is set
 }
 
-// Accept wraps the next connection.
+// Accept wraps the next connection that is let in.
 func (l *connections) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			if l.failed(err) {
+				continue
+			}
+			l.shut()
+			return nil, err
+		}
+		if !l.accepted(c) {
+			continue
+		}
+		visitor, ok := l.enter(c)
+		if !ok {
+			continue
+		}
+		conn, err := newConn(c, l)
+		if err != nil { // this one is of no use, the next may be
+			l.leave(visitor)
+			c.Close()
+			continue
+		}
+		conn.visitor = visitor
+		conn.inside.Store(true)
+		l.mu.Lock()
+		l.inHTTP[conn] = struct{}{}
+		l.mu.Unlock()
+		return conn, nil
 	}
-	conn, err := newConn(c, l)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[conn] = struct{}{}
-	return conn, nil
 }
 
 // shutdown bounds the time of all connections on which no request is being
@@ -49,7 +66,7 @@ func (l *connections) shutdown() {
 	defer l.mu.Unlock()
 	l.closing = time.Now().Add(headGrace)
 	l.ending.Store(true)
-	for c := range l.open {
+	for c := range l.inHTTP {
 		if !c.serving.Load() {
 			// A connection that is closed at this moment needs no deadline.
 			_ = c.Conn.SetReadDeadline(l.closing)
@@ -91,12 +108,15 @@ func (c *Conn) Close() error {
 		}
 	}
 	c.owner.mu.Lock()
-	delete(c.owner.open, c)
+	delete(c.owner.inHTTP, c)
 	abandoned := c.abandoned
 	c.abandoned = nil
 	c.owner.mu.Unlock()
 	if abandoned != nil {
 		abandoned()
+	}
+	if c.inside.CompareAndSwap(true, false) {
+		defer c.owner.leave(c.visitor)
 	}
 	if c.lent.Load() {
 		// It ends for the client now, whoever else has the socket. A connection

@@ -35,6 +35,7 @@ type Server struct {
 	shortcut  Shortcut
 	refuse    Refuser
 	log       *slog.Logger
+	door      door
 
 	mu        sync.Mutex
 	listeners []*connections
@@ -43,6 +44,7 @@ type Server struct {
 // NewServer makes a server; Serve starts it.
 func NewServer(handler Handler, refuse Refuser, log *slog.Logger) *Server {
 	s := &Server{handler: handler, refuse: refuse, log: log}
+	s.door.log = log
 	s.exchanges.New = func() any { return new(Exchange) }
 	s.http = &fasthttp.Server{
 		Handler:                       s.handle,
@@ -72,7 +74,8 @@ func (s *Server) UseShortcut(shortcut Shortcut) { s.shortcut = shortcut }
 
 // Serve accepts connections until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	c := &connections{Listener: l, shortcut: s.shortcut, exchanges: &s.exchanges, open: map[*Conn]struct{}{}}
+	c := &connections{Listener: l, shortcut: s.shortcut, exchanges: &s.exchanges, acceptor: acceptor{door: &s.door}, inHTTP: map[*Conn]struct{}{}}
+	s.door.keepSpare()
 	s.mu.Lock()
 	s.listeners = append(s.listeners, c)
 	s.mu.Unlock()

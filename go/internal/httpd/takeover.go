@@ -31,7 +31,7 @@ func (x *Exchange) TakeOver(use func(c *Conn, early []byte), abandoned func()) e
 		c.owner.mu.Lock()
 		closed := c.abandoned == nil
 		c.abandoned = nil
-		delete(c.owner.open, c) // a shutdown has nothing to do with it any more
+		delete(c.owner.inHTTP, c) // a shutdown has nothing to do with it any more
 		c.owner.mu.Unlock()
 		if closed {
 			return

@@ -98,7 +98,7 @@ func (r *receiver) receive(p []byte) (n int, fds []int, err error) {
 	}
 	if r.hdr.Flags&unix.MSG_CTRUNC != 0 {
 		closeAll(fds)
-		return 0, nil, errors.New("more descriptors came with a message than it may carry")
+		return 0, nil, errors.New("not all descriptors of a message could be received: there are more than it may carry, or the process can have no more (ulimit -n)")
 	}
 	if r.hdr.Flags&unix.MSG_TRUNC != 0 {
 		closeAll(fds)

@@ -2,8 +2,11 @@ package tunnel
 
 import (
 	"io"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func BenchmarkMessage(b *testing.B) { benchmark(b, 200, 1) }
@@ -36,4 +39,41 @@ func benchmark(b *testing.B, size, ahead int) {
 		}
 	}
 	close(credits)
+}
+
+// BenchmarkBroadcast has an app send a message through each of many tunnels.
+// Both ends are ordinary blocking sockets, of which the Go runtime knows nothing.
+func BenchmarkBroadcast(b *testing.B) {
+	const tunnels = 500
+	set := new(Set)
+	var apps, clients [tunnels]int
+	for i := range tunnels {
+		r := newRig(b, set, nil)
+		for end, conn := range map[*int]syscall.Conn{&apps[i]: r.app, &clients[i]: r.client} {
+			raw, err := conn.SyscallConn()
+			if err != nil {
+				b.Fatal(err)
+			}
+			raw.Control(func(fd uintptr) { *end, err = unix.Dup(int(fd)) })
+			if err != nil {
+				b.Fatal(err)
+			}
+			unix.SetNonblock(*end, false)
+			defer unix.Close(*end)
+		}
+		r.app.Close()
+		r.client.Close()
+	}
+	message, got := make([]byte, 200), make([]byte, 400)
+	for b.Loop() {
+		for _, app := range apps {
+			unix.Write(app, message)
+		}
+		for _, client := range clients {
+			if n, err := unix.Read(client, got); n != len(message) {
+				b.Fatal(n, err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/tunnels, "ns/message")
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -31,11 +32,15 @@ const (
 	sourceEnded end = iota
 	sourceFailed
 	targetFailed
+	sourceQuiet // there is nothing for the moment, and the pump does not wait
 )
+
+var errQuiet = errors.New("nothing to read for the moment")
 
 // pump copies in one direction, as fast as the slower of the two sides.
 type pump struct {
 	from, to side
+	patient  *atomic.Bool // whether it waits for bytes
 
 	buffer *[bufferSize]byte // nil: nothing has been read
 	out    []byte
@@ -48,10 +53,23 @@ type pump struct {
 	readOnce, writeOnce, spliceIn, spliceOut func(fd uintptr) bool
 }
 
-func newPump(from, to side) *pump {
-	p := &pump{from: from, to: to, unpiped: from.raw == nil || to.raw == nil}
+// pumps are those that nobody uses: a quiet tunnel has none.
+var pumps = sync.Pool{New: func() any {
+	p := new(pump)
 	p.readOnce, p.writeOnce, p.spliceIn, p.spliceOut = p.tryRead, p.tryWrite, p.trySpliceIn, p.trySpliceOut
 	return p
+}}
+
+func takePump(from, to side, patient *atomic.Bool) *pump {
+	p := pumps.Get().(*pump)
+	p.from, p.to, p.patient, p.unpiped = from, to, patient, from.raw == nil || to.raw == nil
+	return p
+}
+
+// giveBack is for a pump that has ended.
+func (p *pump) giveBack() {
+	p.from, p.to, p.patient = side{}, side{}, nil
+	pumps.Put(p)
 }
 
 // run copies until there is no more, or no way.
@@ -70,12 +88,20 @@ func (p *pump) run() end {
 				}
 			}
 		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return sourceEnded
-		case err != nil:
-			return sourceFailed
+		if err != nil {
+			return endOf(err)
 		}
+	}
+}
+
+func endOf(err error) end {
+	switch {
+	case errors.Is(err, io.EOF):
+		return sourceEnded
+	case errors.Is(err, errQuiet):
+		return sourceQuiet
+	default:
+		return sourceFailed
 	}
 }
 
@@ -85,11 +111,8 @@ func (p *pump) discard() end {
 	for {
 		_, err := p.read()
 		p.release()
-		switch {
-		case errors.Is(err, io.EOF):
-			return sourceEnded
-		case err != nil:
-			return sourceFailed
+		if err != nil {
+			return endOf(err)
 		}
 	}
 }
@@ -101,7 +124,8 @@ func (p *pump) release() {
 	}
 }
 
-// read waits for bytes; they are in the buffer, which is to be released.
+// read gives what there is, in the buffer, which is to be released. It waits
+// for bytes if the pump is patient.
 func (p *pump) read() (int, error) {
 	if p.from.raw == nil {
 		p.buffer = buffers.Get().(*[bufferSize]byte)
@@ -111,6 +135,8 @@ func (p *pump) read() (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case p.errno == syscall.EAGAIN:
+		return 0, errQuiet
 	case p.errno != 0:
 		return 0, p.errno
 	case p.n == 0:
@@ -123,17 +149,25 @@ func (p *pump) tryRead(fd uintptr) bool {
 	if p.buffer == nil {
 		p.buffer = buffers.Get().(*[bufferSize]byte)
 	}
+	p.n, p.errno = read(fd, p.buffer)
+	if p.errno != syscall.EAGAIN {
+		return true
+	}
+	p.release()
+	return !p.patient.Load()
+}
+
+// read reads without telling the scheduler: the call does not block.
+func read(fd uintptr, into *[bufferSize]byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(p.buffer)), bufferSize)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(into)), bufferSize)
 		switch errno {
+		case 0:
+			return int(n), 0
 		case syscall.EINTR:
 			continue
-		case syscall.EAGAIN:
-			p.release()
-			return false
 		}
-		p.n, p.errno = int(n), errno
-		return true
+		return 0, errno
 	}
 }
 
@@ -158,19 +192,23 @@ func (p *pump) write(b []byte) (int, error) {
 	return written, nil
 }
 
-// tryWrite sends without the signal that comes with EPIPE: the process may not
-// be Go's own.
 func (p *pump) tryWrite(fd uintptr) bool {
+	p.n, p.errno = send(fd, p.out)
+	return p.errno != syscall.EAGAIN
+}
+
+// send sends without the signal that comes with EPIPE: the process may not be
+// Go's own. b is not empty.
+func send(fd uintptr, b []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p.out[0])), uintptr(len(p.out)), syscall.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch errno {
+		case 0:
+			return int(n), 0
 		case syscall.EINTR:
 			continue
-		case syscall.EAGAIN:
-			return false
 		}
-		p.n, p.errno = int(n), errno
-		return true
+		return 0, errno
 	}
 }
 

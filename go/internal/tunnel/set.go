@@ -13,6 +13,7 @@ type Set struct {
 	workers map[uint32]map[*tunnel]struct{}
 	count   int
 	closing bool
+	quiet   watchers
 	empty   chan struct{} // closed when nothing is left, where somebody waits for that
 }
 
@@ -98,6 +99,7 @@ func (s *Set) add(t *tunnel) (closing bool) {
 	}
 	of[t] = struct{}{}
 	s.count++
+	t.watcher = s.quiet.join()
 	return s.closing
 }
 
@@ -109,6 +111,7 @@ func (s *Set) remove(t *tunnel) {
 	if len(of) == 0 {
 		delete(s.workers, t.ends.Worker)
 	}
+	s.quiet.leave(t.watcher)
 	s.count--
 	if s.count == 0 && s.empty != nil {
 		close(s.empty)
@@ -129,4 +132,5 @@ func (s *Set) lingers(t *tunnel) {
 		patience = lingerAtClose
 	}
 	_ = t.ends.Client.SetReadDeadline(time.Now().Add(patience))
+	t.stay()
 }

@@ -35,11 +35,13 @@ type Ends struct {
 }
 
 type tunnel struct {
-	set    *Set
-	ends   Ends
-	client side
-	app    side
-	open   atomic.Int32 // directions
+	set      *Set
+	ends     Ends
+	client   side
+	app      side
+	up, down direction
+	watcher  *watcher     // nil: there is none for its sockets
+	open     atomic.Int32 // directions
 	// lingering: only the client may still send. Guarded by set.mu.
 	lingering bool
 }
@@ -47,6 +49,10 @@ type tunnel struct {
 // Open joins the ends and returns at once.
 func (s *Set) Open(e Ends) error {
 	t := &tunnel{set: s, ends: e, client: side{ReadWriter: e.Client}, app: side{ReadWriter: e.App}}
+	for _, d := range []*direction{&t.up, &t.down} {
+		d.t = t
+		d.state.Store(running)
+	}
 	var err error
 	if t.app.raw, err = e.App.SyscallConn(); err != nil {
 		e.App.Close()
@@ -61,54 +67,44 @@ func (s *Set) Open(e Ends) error {
 		}
 	}
 	t.open.Store(2)
-	if s.add(t) {
-		t.abort()
-	}
-	go t.up()
-	go t.down()
+	t.begin(s.add(t))
 	return nil
 }
 
-// up is what the client sends.
-func (t *tunnel) up() {
-	defer t.ended()
-	p := newPump(t.client, t.app)
-	how := sourceEnded
-	if _, err := p.write(t.ends.Early); err != nil {
-		how = targetFailed
-	} else {
-		t.ends.Early = nil
-		how = p.run()
+// begin starts both directions. Where nothing is to be sent first they wait
+// right away, if somebody wakes them.
+func (t *tunnel) begin(closing bool) {
+	if t.watcher == nil || !t.watcher.watch(t) {
+		t.stay()
 	}
-	if how == targetFailed {
-		how = p.discard() // the app reads no more, but may still have something to say
-	} else if how == sourceEnded {
-		t.shutApp(unix.SHUT_WR)
-		return
+	for _, start := range []struct {
+		d     *direction
+		first *[]byte
+	}{{&t.up, &t.ends.Early}, {&t.down, &t.ends.Head}} {
+		if len(*start.first) > 0 || !start.d.park() {
+			go start.d.run(take(start.first), nil)
+		}
 	}
-	if how == sourceFailed {
-		t.fail()
+	if closing {
+		t.abort()
 	}
 }
 
-// down is what the app sends.
-func (t *tunnel) down() {
-	defer t.ended()
-	p := newPump(t.app, t.client)
-	if _, err := p.write(t.ends.Head); err != nil {
-		t.fail()
-		return
+func take(b *[]byte) []byte {
+	taken := *b
+	*b = nil
+	return taken
+}
+
+// stay has the directions wait by themselves from now on, with the limits of
+// time that the sockets have: the end of the tunnel has begun.
+func (t *tunnel) stay() {
+	for _, d := range []*direction{&t.up, &t.down} {
+		d.staying.Store(true)
+		if d.wake() {
+			go d.run(nil, nil)
+		}
 	}
-	t.ends.Head = nil
-	if p.run() == targetFailed {
-		t.fail()
-		return
-	}
-	// An app that has closed its socket with bytes unread looks like one that
-	// has failed. All it has written has been read.
-	closeWrite(t.ends.Client)
-	t.awaitHangup()
-	t.set.lingers(t)
 }
 
 // awaitHangup returns when the app has ended its side in both directions.
@@ -134,12 +130,14 @@ func (t *tunnel) abort() {
 		_ = t.ends.Client.SetWriteDeadline(time.Now().Add(linger))
 	}
 	t.shutApp(unix.SHUT_RDWR)
+	t.stay()
 }
 
 // fail ends the tunnel because one side has gone.
 func (t *tunnel) fail() {
 	t.shutApp(unix.SHUT_RDWR)
 	_ = t.ends.Client.SetDeadline(past)
+	t.stay()
 }
 
 // past is a deadline that is over.
@@ -148,6 +146,9 @@ var past = time.Unix(1, 0)
 func (t *tunnel) ended() {
 	if t.open.Add(-1) > 0 {
 		return
+	}
+	if t.watcher != nil {
+		t.watcher.forget(t)
 	}
 	t.ends.App.Close()
 	// A connection that the client has ended may refuse to be closed properly.

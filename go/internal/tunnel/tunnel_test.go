@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -277,7 +278,7 @@ func TestPipesAreUsedForLargeTransfersAndNotForTheRest(t *testing.T) {
 
 func TestATransferGoesOnByCopyingWhereNothingCanBeSpliced(t *testing.T) {
 	r := newRig(t, new(Set), nil)
-	p := newPump(r.sideOf(r.client), r.sideOf(r.client))
+	p := takePump(r.sideOf(r.client), r.sideOf(r.client), new(atomic.Bool))
 	file, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)

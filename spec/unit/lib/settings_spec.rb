@@ -186,6 +186,7 @@ RSpec.describe PhusionPassenger::Settings do
         :compression_min_size, :turbocaching, :turbocache_size, :sendfile_dirs, :instance_registry_dir, :restart_dir, :app_root,
         :spawn_method, :pool_idle_time, :force_max_concurrent_requests_per_process, :max_requests, :memory_limit, :hard_memory_limit,
         :memory_measure, :max_request_time, :max_request_queue_time, :rolling_restarts, :rolling_restart_size,
+        :max_connections, :max_connections_per_ip,
         :resist_deployment_errors, :early_hints, :refork_after, :abort_websockets_on_process_shutdown, :sticky_sessions, :sticky_sessions_cookie_name, :sticky_sessions_cookie_attributes
       )
     end

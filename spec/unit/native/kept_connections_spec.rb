@@ -11,6 +11,10 @@ RSpec.describe "A worker with hijacked connections" do
         warn "IN CALL"
         sleep 0.01 until SOCKETS.all?(&:closed?)
       end
+      if env["PATH_INFO"] == "/wait"
+        File.write("entered", "")
+        sleep(0.005) until File.exist?("gate")
+      end
       next [200, {}, [Process.pid.to_s]] unless env["PATH_INFO"] == "/hijack"
 
       io = env["rack.hijack"].call
@@ -22,7 +26,8 @@ RSpec.describe "A worker with hijacked connections" do
     end)
   RUBY
 
-  let(:engine) { StandInEngine.new(Dir.mktmpdir, { "config.ru" => HOLDING_APP }) }
+  let(:engine) { StandInEngine.new(Dir.mktmpdir, { "config.ru" => HOLDING_APP }, threads: slots) }
+  let(:slots) { 1 }
 
   before do
     engine.start
@@ -102,6 +107,23 @@ RSpec.describe "A worker with hijacked connections" do
     expect_waiting
     engine.worker_control.post("stop")
     expect_exit
+  end
+
+  describe "with several threads" do
+    let(:slots) { 2 }
+
+    # The order of what the control thread and the threads of requests tell the main thread.
+    it "leaves when the word comes after the end of the queue, but before the last request is finished" do
+      engine.request("/wait")
+      Timeout.timeout(10) { sleep(0.005) until File.exist?(File.join(engine.dir, "entered")) }
+      engine.end_queue
+      Timeout.timeout(10) { sleep(0.005) until threads.grep(/passenger slot/).size == 1 }
+      engine.worker_control.post("stop")
+      engine.worker_control.post("backtrace", "slots" => "", "token" => "1")
+      expect(engine.heard(engine.worker_control).first).to eq("backtrace") # so it has taken note of the first message
+      engine.write("gate", "")
+      expect_exit
+    end
   end
 
   it "stops keeping them when it is told again, without that" do

@@ -23,6 +23,29 @@ RSpec.describe "Receiving requests" do
     expect(thread.value).to include("PATH_INFO" => "/later")
   end
 
+  # Ruby would take the GVL from the thread only every 100 ms.
+  it "lets other threads run when one request follows the other" do
+    100.times { driver.request }
+    turns = 0
+    other = Thread.new do
+      loop do
+        turns += 1
+        Thread.pass
+      end
+    end
+    Thread.new do
+      100.times do
+        slot.receive
+        busy_until = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 0.002
+        nil until Process.clock_gettime(Process::CLOCK_MONOTONIC) > busy_until
+        slot.respond(200, {}, [])
+      end
+    end.join
+    expect(turns).to be >= 15
+  ensure
+    other.kill
+  end
+
   it "ends with the queue, after what is still in it" do
     driver.request({ "PATH_INFO" => "/last" })
     driver.end_queue

@@ -138,8 +138,11 @@ class StandInEngine
   # The engine's end of a connection that the application takes over: the response to the request.
   def hijacked(path)
     request(path)
-    stream = @workers.values.flat_map { |worker| worker[:streams] }.first
-    header, _, _, control = Timeout.timeout(PATIENCE) { stream.recvmsg(16, scm_rights: true) }
+    ready, = IO.select(@workers.values.flat_map { |worker| worker[:streams] }, nil, nil, PATIENCE)
+    raise "#{path}: no response" unless ready
+
+    stream = ready.first
+    header, _, _, control = stream.recvmsg(16, scm_rights: true)
     _, type, _, length, = header.unpack("CCvVQ<")
     stream.read(length)
     raise "#{path}: a frame of type #{type} instead of a hijack" unless SlotDriver::TYPES.fetch(type) == :hijack
