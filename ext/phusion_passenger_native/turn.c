@@ -15,7 +15,7 @@
  * too: far longer than it takes to be scheduled, unless it is stopped or gone. */
 #define YIELD_FIRST_NS 20000L
 #define YIELD_LONGEST_NS 1000000L
-#define YIELD_TOTAL_NS 10000000L
+#define YIELD_TOTAL_NS 50000000L
 
 static void turn_mark(void *p)
 {
