@@ -187,6 +187,20 @@ void pn_expect_answer(struct pn_slot *slot, enum pn_answer wanted, const char *w
     if (slot->answer != wanted) rb_raise(rb_eRuntimeError, "%s: %s", what, states[slot->answer]);
 }
 
+static bool ends_response(enum pn_frame_type type)
+{
+    switch (type) {
+      case PN_FRAME_COMPLETE:
+      case PN_FRAME_FILE:
+      case PN_FRAME_END:
+      case PN_FRAME_FAILED:
+      case PN_FRAME_ABORTED:
+        return true;
+      default:
+        return false;
+    }
+}
+
 static void append_frame_header(struct pn_slot *slot, enum pn_frame_type type, int status)
 {
     unsigned char *header = pn_reserve(&slot->out, PN_FRAME_HEADER_BYTES);
@@ -197,6 +211,7 @@ static void append_frame_header(struct pn_slot *slot, enum pn_frame_type type, i
     pn_put32(header + 4, 0);
     pn_put64(header + 8, slot->request_id);
     slot->out.length += PN_FRAME_HEADER_BYTES;
+    if (ends_response(type)) pn_turn_end_request(slot);
 }
 
 void pn_begin_frame(struct pn_slot *slot, enum pn_frame_type type, int status)

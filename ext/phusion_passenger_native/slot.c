@@ -189,7 +189,7 @@ static enum pn_receipt take_message(struct pn_slot *slot, int queue, int flags)
         slot->inbox_length = (size_t)length;
         slot->inbox_flags = message.msg_flags;
         if (length >= PN_REQUEST_HEADER_BYTES) post_on_scoreboard(slot, queue == slot->direct_fd);
-        pn_turn_begin_request(slot->turn);
+        pn_turn_begin_request(slot);
         slot->body_fd = message.msg_controllen > 0 ? received_descriptor(slot, &message) : -1;
         return PN_RECEIVED;
     }
@@ -300,7 +300,7 @@ static void settle(struct pn_slot *slot)
     }
     atomic_fetch_add_explicit(&record->finished, 1, memory_order_relaxed);
     atomic_store_explicit(&record->state, PN_STATE_IDLE, memory_order_release);
-    pn_turn_end_request(slot->turn);
+    pn_turn_end_request(slot);
 }
 
 static VALUE build_env(VALUE argument)

@@ -75,6 +75,7 @@ struct pn_slot {
     enum pn_answer answer;
     struct pn_buffer out;
 
+    bool counted; /* the worker shows others that it works on the current request */
     bool broken; /* the stream can't carry another frame */
     bool responding; /* a frame of the response to the current request has been begun: the buffer is taken */
     bool client_gone; /* nobody waits for the current response */
@@ -104,8 +105,8 @@ void *pn_scoreboard_record(VALUE scoreboard, VALUE index);
 
 /* turn.c */
 extern const rb_data_type_t pn_turn_type;
-void pn_turn_begin_request(struct pn_turn *turn);
-void pn_turn_end_request(struct pn_turn *turn);
+void pn_turn_begin_request(struct pn_slot *slot);
+void pn_turn_end_request(struct pn_slot *slot);
 void pn_turn_show(struct pn_turn *turn, bool present);
 bool pn_turn_is_idle(struct pn_turn *turn);
 bool pn_turn_yields(struct pn_turn *turn);

@@ -72,14 +72,20 @@ void pn_turn_show(struct pn_turn *turn, bool present)
     }
 }
 
-void pn_turn_begin_request(struct pn_turn *turn)
+void pn_turn_begin_request(struct pn_slot *slot)
 {
-    if (turn != NULL && turn->self != NULL) atomic_fetch_add_explicit(&turn->self->busy, 1, memory_order_acq_rel);
+    if (slot->turn == NULL || slot->turn->self == NULL) return;
+    slot->counted = true;
+    atomic_fetch_add_explicit(&slot->turn->self->busy, 1, memory_order_acq_rel);
 }
 
-void pn_turn_end_request(struct pn_turn *turn)
+/* Called before the end of the response is sent, since the client's next request
+ * may be there before this thread asks for it; at the latest when it does. */
+void pn_turn_end_request(struct pn_slot *slot)
 {
-    if (turn != NULL && turn->self != NULL) atomic_fetch_sub_explicit(&turn->self->busy, 1, memory_order_acq_rel);
+    if (!slot->counted) return;
+    slot->counted = false;
+    atomic_fetch_sub_explicit(&slot->turn->self->busy, 1, memory_order_acq_rel);
 }
 
 /* Whether nothing speaks against taking whatever comes first. */
