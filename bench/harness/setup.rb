@@ -80,7 +80,7 @@ module Bench
     # What can be judged only when the whole line has been read.
     def settle
       if only
-        parts = PARTS[subject] or raise Error, "--only chooses among the parts of #{PARTS.keys.join(' or ')}, not of #{subject}"
+        parts = PARTS[subject] or raise Error, "--only chooses among the parts of #{PARTS.keys.join(', ')}, not of #{subject}"
         self.class.known(only, parts, "--only")
       end
       self.output ||= (quick || partial?) ? SCRATCH : DOCUMENTS
