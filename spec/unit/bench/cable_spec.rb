@@ -85,7 +85,8 @@ RSpec.describe Bench::Cable do
       end)
       floods = { adapter_passenger: ours, adapter_redis: redis }.flat_map do |key, rates|
         rates.each_with_index.map do |rate, index|
-          described_class::Flood.new(adapter: key, round: index + 1, broadcasts_per_second: rate / 5, deliveries_per_second: rate, disordered: 0, others: 0.0)
+          described_class::Flood.new(adapter: key, round: index + 1, broadcasts_per_second: rate / 5, deliveries_per_second: rate, cpu: 0.0004, disordered: 0,
+                                     others: 0.0)
         end
       end
       adapters.instance_variable_set(:@floods, floods)
