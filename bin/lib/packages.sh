@@ -12,7 +12,7 @@ command -v npm >/dev/null || test_packages="$test_packages nodejs npm"
 # gems with which their applications use them.
 test_packages="$test_packages postgresql redis-server util-linux ruby-pg ruby-redis ruby-connection-pool ruby-sequel"
 # Peers and tools of the benchmarks. (Debian's `passenger` is the original.)
-bench_packages="wrk passenger puma nginx procps"
+bench_packages="wrk passenger puma nginx procps redis-server ruby-redis ruby-rails"
 
 # The example application on other backends, where the environment names them.
 case ${DATABASE_URL:-} in postgres*) app_packages="$app_packages ruby-pg" ;; esac

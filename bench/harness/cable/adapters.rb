@@ -13,11 +13,13 @@ module Bench
       FLOOD = 8000
       BATCH = 20
       PUBLISHERS = 4
+      # Floods are short, and what else the machine does changes quickly.
+      FLOODS_PER_ROUND = 3
       # Ours ÷ that of the adapter for Redis.
       THROUGHPUT = 1.0
 
       Steady = Struct.new(:adapter, :published, :tally, :cpu, :sockets, :others, keyword_init: true)
-      Flood = Struct.new(:adapter, :round, :broadcasts_per_second, :deliveries_per_second, :disordered, :others, keyword_init: true)
+      Flood = Struct.new(:adapter, :round, :broadcasts_per_second, :deliveries_per_second, :cpu, :disordered, :others, keyword_init: true)
 
       attr_reader :steady, :floods
 
@@ -62,18 +64,19 @@ module Bench
           floods = @floods.select { |run| run.adapter == key }
           [label, steady.tally[:received], steady.tally[:lost], steady.tally[:disordered], *steady.tally.values_at(:p50, :p99).map { |t| Units.seconds(t) },
            Units.seconds(steady.cpu / steady.published), *%i[broadcasts_per_second deliveries_per_second].map { |value| count(floods.map(&value)) },
-           floods.sum(&:disordered)]
+           Units.spread(Spread.of(floods.map(&:cpu))) { |value| Units.seconds(value) }, floods.sum(&:disordered)]
         end
-        Table.new(["", "delivered", "lost", "out of order", "delivery p50", "p99", "CPU per broadcast", "flood: broadcasts/s", "deliveries/s", "out of order"],
+        Table.new(["", "delivered", "lost", "out of order", "delivery p50", "p99", "CPU per broadcast", "flood: broadcasts/s", "deliveries/s",
+                   "CPU per delivery", "out of order"],
                   rows).to_s
       end
 
       def details
         rows = @floods.map do |run|
-          [run.round, self.class.labels.fetch(run.adapter), Units.count(run.broadcasts_per_second), Units.count(run.deliveries_per_second), run.disordered, Units.percent(run.others)]
+          [run.round, self.class.labels.fetch(run.adapter), Units.count(run.broadcasts_per_second), Units.count(run.deliveries_per_second), Units.seconds(run.cpu), run.disordered, Units.percent(run.others)]
         end
         spreads = @steady.map { |run| "#{self.class.labels.fetch(run.adapter)}: #{run.sockets.join(', ')}" }
-        "Sockets by process: #{spreads.join('; ')}.\n\n#{Table.new(['round', '', 'broadcasts/s', 'deliveries/s', 'out of order', 'others'], rows, text: 2)}"
+        "Sockets by process: #{spreads.join('; ')}.\n\n#{Table.new(['round', '', 'broadcasts/s', 'deliveries/s', 'CPU per delivery', 'out of order', 'others'], rows, text: 2)}"
       end
 
       def verdicts
@@ -115,8 +118,8 @@ module Bench
       def measure(servers, clients, redis)
         clients.each_value { |client| client.connect(PATH, sockets: SUBSCRIBERS, streams: STREAMS, channel: CHANNEL) }
         servers.each { |key, server| @steady << steadily(key, server, clients.fetch(key), redis) }
-        (1..@setup.rounds).each do |round|
-          servers.keys.rotate(round - 1).each { |key| @floods << flood(key, round, servers.fetch(key), clients.fetch(key)) }
+        (1..(@setup.rounds * FLOODS_PER_ROUND)).each do |round|
+          servers.keys.rotate(round - 1).each { |key| @floods << flood(key, round, servers.fetch(key), clients.fetch(key), redis) }
         end
       end
 
@@ -141,16 +144,19 @@ module Bench
         retry # a descriptor was closed while the list was read
       end
 
-      def flood(key, round, server, client)
+      def flood(key, round, server, client, redis)
         published = nil
+        before = server.cpu_seconds + redis.cpu_seconds
         others, tally = watched(server, client) do
           published = client.publish(count: FLOOD, batch: BATCH, connections: PUBLISHERS)
           client.report(within: 60)
         end
+        cpu = server.cpu_seconds + redis.cpu_seconds - before
         complain("adapters, #{key}, round #{round}", tally, FLOOD * SUBSCRIBERS / STREAMS, order: ours?(key))
         run = Flood.new(adapter: key, round: round, broadcasts_per_second: FLOOD / published.fetch(:seconds),
-                        deliveries_per_second: tally[:received] / (tally[:last] - published.fetch(:started)), disordered: tally[:disordered], others: others)
-        say "adapters, #{key}, round #{round}: #{Units.count(run.broadcasts_per_second)} broadcasts/s, #{Units.count(run.deliveries_per_second)} deliveries/s; " \
+                        deliveries_per_second: tally[:received] / (tally[:last] - published.fetch(:started)), disordered: tally[:disordered], others: others,
+                        cpu: cpu / tally[:received])
+        say "adapters, #{key}, round #{round}: #{Units.count(run.broadcasts_per_second)} broadcasts/s, #{Units.count(run.deliveries_per_second)} deliveries/s, CPU #{Units.seconds(run.cpu)} each; " \
             "others #{Units.percent(others)}"
         run
       end

@@ -57,7 +57,7 @@ RSpec.describe Bench::Setup do
     %w[hello --connections 16,x] => /--connections wants a whole number above 0, not "x"/,
     %w[hello --servers puma,unicorn] => /--servers does not know unicorn; there are passenger, puma, original, nginx/,
     %w[static --only hello] => /--only does not know hello; there are 1kb, 4kb, 64kb, 10mb, css, page, 304/,
-    %w[boot --only hello] => /--only chooses among the parts of all, static, pool, not of boot/,
+    %w[boot --only hello] => /--only chooses among the parts of all, static, .*not of boot/,
     %w[pool affinity flod] => /--only does not know flod; there are affinity, restarts, kills, memory, flood, refork/,
     %w[pool --flood 0] => /--flood wants a whole number above 0, not "0"/,
     %w[all --only front] => /--only does not know front/,
