@@ -7,7 +7,9 @@ module Bench
     class Affinity < Part
       TITLE = "Fast requests beside a slow one"
       ABOUT = "8 clients on keep-alive connections, each sending a request that computes for a fraction of a millisecond as soon as the last one is " \
-              "answered, while one more client keeps a process busy with slow requests; against the same clients with a single process, free."
+              "answered, while one more client keeps a process busy with slow requests; against the same clients with a single process, free. " \
+              "(With threads, 8 requests are more than the free process has threads: some go to those that the held process has to spare, and wait " \
+              "for Ruby's lock there.)"
       CONNECTIONS = 8
       # How long the slow request takes, in seconds, and the steps of a fast one (pool.ru).
       SLOW = 3

@@ -12,6 +12,8 @@ module Bench
       PROCESSES = 2
       # How long such a client waits for an answer, in seconds.
       PATIENCE = 0.05
+      # How long it may take until all processes are held, in seconds.
+      HOLDING = 30
       # The line must not be what turns clients away.
       OPTIONS = %w[--max-request-queue-size 0].freeze
       # What the next client may have to wait for when the processes are free, in seconds.
@@ -49,8 +51,7 @@ module Bench
         server = start(definition, app, processes: PROCESSES, label: "#{definition.label}, flood")
         gate, held, counter = %w[gate held counter].map { |name| app.file("#{definition.key}-#{name}") }
         [held, counter].each { |file| File.write(file, "") }
-        holders = Array.new(PROCESSES) { holder(server, "/hold?gate=#{gate}&held=#{held}") }
-        Clock.wait_until(10) { File.size(held) == PROCESSES } or raise Error, "the processes could not be held"
+        holders = hold(server, "/hold?gate=#{gate}&held=#{held}", held)
         crowd = Crowd.new(server, "/count?file=#{counter}", @setup.flood, PATIENCE).run
         sleep PATIENCE # The last ones have to be missed before their turn comes.
         waited = serve_next(server, gate, holders)
@@ -60,6 +61,16 @@ module Bench
         end
       ensure
         @session.stop(server) if server
+      end
+
+      # More and more requests, since Puma may give all of them to one process, until all processes are held.
+      def hold(server, path, held)
+        holders = []
+        Clock.wait_until(HOLDING, every: 0.2) do
+          holders << holder(server, path) if holders.size < PROCESSES || Clock.wait_until(1) { File.size(held) == PROCESSES }.nil?
+          File.size(held) == PROCESSES
+        end or raise Error, "#{server.key}: #{holders.size} requests that last held #{File.size(held)} of #{PROCESSES} processes"
+        holders
       end
 
       # A request that holds a process until the gate is there.

@@ -8,7 +8,8 @@ module Bench
       TITLE = "Smart against direct spawning"
       ABOUT = "The example app in production, smart: loaded once and forked, direct: loaded in every process. Proportional memory (PSS) before " \
               "and after requests for all kinds of pages, of everything that belongs to the server; one server at a time. Then processes are replaced one " \
-              "after the other, and the server says when it asked for the next one and when that was ready."
+              "after the other, and the server says when it asked for the next one and when that was ready. (The first requests fill the interpreter's inline caches, which lie all over the memory " \
+              "that was shared until then. Processes forked from one that has done this keep sharing it: see refork.)"
       PROCESSES = 4
       METHODS = %w[smart direct].freeze
       GOAL = 0.55
