@@ -15,8 +15,9 @@ module Bench
       SLOW = 3
       STEPS = 10_000
       GOAL = 1.5
-      # The slow request gets its process before the fast ones come.
-      HEAD_START = 0.3
+      # The connections of the fast requests are there when the slow one comes: a server that ties a connection to the process that has
+      # accepted it can't know yet which process that had better not be.
+      LATER = 0.3
 
       # `slow`: the path of the request that holds a process. `burner`: it does so by computing, so that a processor is gone as well;
       # beside the free process another program computes then, since what is compared is the pool and not the machine.
@@ -83,16 +84,16 @@ module Bench
       end
 
       def measure(scene, server, held, round)
-        groups = [fast(delay: HEAD_START)]
-        groups << Group.new(name: "slow", connections: 1, path: scene.slow) if held
+        groups = [fast]
+        groups << Group.new(name: "slow", connections: 1, path: scene.slow, delay: LATER) if held
         outcomes = beside_burner(scene.burner && !held) { Load.run(server, groups, @setup.duration) }
         raise Error, "#{server.key}: no slow request was answered: #{outcomes[:slow].failures_in_words}" if held && outcomes[:slow].answered.zero?
 
         Row.new(scene: scene, server: server.key, held: held, round: round, outcome: outcomes.fetch(:fast)).tap { |row| tell(row) }
       end
 
-      def fast(delay: 0)
-        Group.new(name: "fast", connections: CONNECTIONS, path: "/compute?steps=#{STEPS}", delay: delay)
+      def fast
+        Group.new(name: "fast", connections: CONNECTIONS, path: "/compute?steps=#{STEPS}")
       end
 
       def tell(row)
@@ -131,8 +132,8 @@ module Bench
       end
 
       def mix
-        [Group.new(name: "long", connections: 1, path: "/compute?steps=#{LONG_STEPS}", runs: true),
-         Group.new(name: "short", connections: SHORT, path: "/compute?steps=#{SHORT_STEPS}", interval: SHORT_INTERVAL, delay: HEAD_START, runs: true)]
+        [Group.new(name: "short", connections: SHORT, path: "/compute?steps=#{SHORT_STEPS}", interval: SHORT_INTERVAL, runs: true),
+         Group.new(name: "long", connections: 1, path: "/compute?steps=#{LONG_STEPS}", delay: LATER, runs: true)]
       end
 
       def rows(scene, definition, held)
