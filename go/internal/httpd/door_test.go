@@ -209,6 +209,11 @@ func TestRefusalsDoNotWaitForClientsAndAreLoggedOnce(t *testing.T) {
 	for range mostParting + 50 { // who neither send nor read anything
 		r.dial("")
 	}
+	for end := time.Now().Add(20 * time.Second); r.server.Connections().Refused != mostParting+50; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%+v", r.server.Connections())
+		}
+	}
 	inside.Close()
 	r.awaitOpen(0)
 	r.expectServed(r.dial(""))
