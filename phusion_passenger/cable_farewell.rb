@@ -24,15 +24,15 @@ module PhusionPassenger
     end
 
     # Tells all that there are, within so many seconds, and those that have come meanwhile; returns when they have closed,
-    # or have had time enough to.
+    # or have had time enough to. (On a busy machine it may take longer to tell them. The engine knows when to end that:
+    # connections that it has closed are gone from here.)
     def say(spread)
-      deadline = now + spread + CLOSING
-      until (untold = connections.reject { |connection| @told.key?(connection) }).empty? || now > deadline
+      until (untold = connections.reject { |connection| @told.key?(connection) }).empty?
         Log.write("#{untold.size} Action Cable clients are told to connect again") unless @told.any?
         tell_all(untold, spread)
         spread = 0
       end
-      await(deadline) { connections.empty? }
+      await(now + CLOSING) { connections.empty? }
     end
 
     # The same, when requests are no longer under way, for those that these have opened.

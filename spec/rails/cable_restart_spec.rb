@@ -73,7 +73,7 @@ RSpec.describe "Action Cable's clients" do
   def report(seconds)
     away = crowd.sessions.map(&:away).compact.sort
     puts format("%d clients: the restart took %.1f s, %d connections were replaced, a client was away for %.2f s (median), at most %.2f s",
-                CLIENTS, seconds, away.size, away[away.size / 2], away.last)
+                crowd.clients.size, seconds, away.size, away[away.size / 2], away.last)
   end
 
   it "are told, close properly, are back soon, and miss nothing that is broadcast after their confirmation" do

@@ -22,8 +22,9 @@ const (
 	// connect again, at most: up to a thousand come at a rate that one process can
 	// take, more come faster, so that the worker does not stay for long.
 	reconnectSpread = 3 * time.Second
-	// closingPatience is how long the worker has for the clients' answers.
-	closingPatience = 2500 * time.Millisecond
+	// farewellPatience is how long the worker has for all of it: to tell them, and
+	// to wait for their answers.
+	farewellPatience = reconnectSpread + 2500*time.Millisecond
 )
 
 // planFarewell divides the time that a worker has to leave. No more than half
@@ -34,7 +35,7 @@ func planFarewell(now time.Time, patience time.Duration, keep, stopping bool) fa
 	if stopping {
 		spread = 0
 	}
-	whole := min(spread+closingPatience, patience/2)
+	whole := min(farewellPatience, patience/2)
 	if keep {
 		return farewell{spread: spread, notice: now.Add(patience - whole)}
 	}
@@ -56,7 +57,7 @@ func (s *supervisor) farewells(now time.Time) {
 		}
 		f := &w.farewell
 		if !f.notice.IsZero() && !now.Before(f.notice) {
-			f.notice, f.cut = time.Time{}, now.Add(f.spread+closingPatience)
+			f.notice, f.cut = time.Time{}, now.Add(farewellPatience)
 			if err := w.process.Stop(f.told()); err != nil {
 				s.kill(w)
 				continue

@@ -18,7 +18,7 @@ func TestTheTimeToLeaveIsDivided(t *testing.T) {
 		"half of a short time is for requests that wait for the connections": {
 			patience: 4 * time.Second, spread: time.Second, cut: 2 * time.Second},
 		"all are told at once at the end of the server": {
-			patience: 30 * time.Second, stopping: true, cut: 2500 * time.Millisecond},
+			patience: 30 * time.Second, stopping: true, cut: 5500 * time.Millisecond},
 		"who may stay is told in time before the deadline": {
 			patience: 30 * time.Second, keep: true, spread: 3 * time.Second, notice: 24500 * time.Millisecond},
 		"who may stay, for a short time": {
