@@ -72,7 +72,9 @@ RSpec.describe "application processes on the admin socket" do
         others = admin.status["workers"].select { |worker| worker["state"] == "ready" && worker["pid"] != pid }
         others.map { |worker| worker["pid"] } if others.size == 2
       end
-      expect(worker_status(pid)).to include("retiring" => "detached", "state" => "leaving", "working" => 1)
+      # A successor has to last for a moment first.
+      eventually("its leaving") { worker_status(pid)["state"] == "leaving" }
+      expect(worker_status(pid)).to include("retiring" => "detached", "working" => 1)
       expect(facts_of_all(2).map { |fact| fact["pid"] }).to match_array(successors)
       open_gate(gate)
       expect(client.read_response).to have_attributes(status: 200, body: "held by #{pid}")
