@@ -44,9 +44,12 @@ RSpec.describe "requests that wait for a worker" do
   it "are refused with 503 and Retry-After when there are more of them than --max-request-queue-size" do
     server = busy_server(max_request_queue_size: 3)
     @clients = send_notes((1..20).map(&:to_s), server)
+    expect_arrival(server, 21)
+    full = status(server)["queue"]["full"]
     # A few more than may wait in line are on their way to the worker.
+    expect(full).to be >= 20 - 3 - 5
     refused = eventually("answers to those that may not wait") do
-      @clients.select { |_, client| client.socket.wait_readable(0) }.then { |some| some if some.size >= 20 - 3 - 5 }
+      @clients.select { |_, client| client.socket.wait_readable(0) }.then { |some| some if some.size == full }
     end
     responses = refused.values.map(&:read_response)
     expect(responses.map(&:status)).to all(eq(503))

@@ -80,6 +80,10 @@ RSpec.describe "A worker that is promoted" do
     expect(second.except("pid")).to eq(first.except("pid", "threads"))
   end
 
+  def eventpolls_of(pid)
+    Dir.children("/proc/#{pid}/fd").count { |fd| File.readlink("/proc/#{pid}/fd/#{fd}").include?("eventpoll") }
+  end
+
   it "has nothing left of the worker but its memory" do
     engine(<<~RUBY, threads: 2).start
       PhusionPassenger.on_event(:after_installing_signal_handlers) { trap("USR1") { warn("WORKER'S TRAP") } }
@@ -90,7 +94,8 @@ RSpec.describe "A worker that is promoted" do
     @engine.worker(1, direct: true)
     preloader = promoted
     expect(sockets_of(preloader).size).to eq(2) # control, queue
-    expect(Dir.children("/proc/#{preloader}/fd").count { |fd| File.readlink("/proc/#{preloader}/fd/#{fd}").include?("eventpoll") }).to eq(0)
+    # Since 3.3 Ruby has one for itself, in every process.
+    expect(eventpolls_of(preloader)).to be <= eventpolls_of(@engine.pid)
     expect(File.read("/proc/#{preloader}/cmdline").delete("\0").strip).to eq("Passenger AppPreloader: #{@dir}")
     board = @engine.board_name
     expect(Dir.children("/proc/#{preloader}/fd").count { |fd| File.readlink("/proc/#{preloader}/fd/#{fd}") == board }).to eq(1)
