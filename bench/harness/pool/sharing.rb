@@ -26,11 +26,12 @@ module Bench
 
       module_function
 
-      def count(runs)
+      # `processes`: how many there are. Those that never got a request have been idle all the time.
+      def count(runs, processes:)
         timelines = runs.group_by(&:first).transform_values { |own| Timeline.new(own) }
         runs.count do |pid, began, _|
           timelines.fetch(pid).busy?(began, began) &&
-            timelines.any? { |other, timeline| other != pid && !timeline.busy?(began - SETTLED, began + SETTLED) }
+            (timelines.size < processes || timelines.any? { |other, timeline| other != pid && !timeline.busy?(began - SETTLED, began + SETTLED) })
         end
       end
     end

@@ -42,11 +42,15 @@ RSpec.describe Bench::Pool do
   describe Bench::Pool::Sharing do
     # Requests as [process, beginning, end], in milliseconds.
     def shared(*runs)
-      described_class.count(runs.map { |pid, began, ended| [pid, began * 1000, ended * 1000] })
+      described_class.count(runs.map { |pid, began, ended| [pid, began * 1000, ended * 1000] }, processes: 2)
     end
 
     it "counts a request that joins another one while a process is idle" do
       expect(shared([1, 0, 20], [2, 0, 5], [1, 10, 30])).to eq 1
+    end
+
+    it "knows that a process is idle that never gets a request" do
+      expect(shared([1, 0, 20], [1, 10, 30])).to eq 1
     end
 
     it "does not count one that joins while all others are at work" do
