@@ -179,7 +179,8 @@ module Harness
 
     # Bytes that are there although nobody asked for them. Looks for a moment only.
     def stray_bytes(wait = 0.05)
-      fill_now while @socket.wait_readable(wait) && !@at_end
+      deadline = Deadline.new(1) # a stream may never pause
+      fill_now while @socket.wait_readable(wait) && !@at_end && !deadline.passed?
       @buffer.dup
     end
 

@@ -63,7 +63,17 @@ func (s *supervisor) backtraceWanted(e backtraceWanted) {
 		s.backtraces.waiting = map[string]chan<- string{}
 	}
 	s.backtraces.waiting[token] = e.reply
-	time.AfterFunc(backtracePatience, func() { s.post(spawn.Backtrace{Worker: w.number, Token: token, Text: ""}) })
+	time.AfterFunc(backtracePatience, func() { s.post(backtraceMissing{token}) })
+}
+
+// backtraceMissing ends the waiting for an answer, if it has not come.
+type backtraceMissing struct{ token string }
+
+func (s *supervisor) backtraceMissing(e backtraceMissing) {
+	if reply := s.backtraces.waiting[e.token]; reply != nil {
+		delete(s.backtraces.waiting, e.token)
+		reply <- ""
+	}
 }
 
 // backtracePatience is how long a worker may take to answer: Ruby code runs

@@ -364,6 +364,8 @@ func (s *supervisor) handle(event any) {
 		e.reply <- s.detach(e.pid)
 	case backtraceWanted:
 		s.backtraceWanted(e)
+	case backtraceMissing:
+		s.backtraceMissing(e)
 	case stopWanted:
 		s.stopAll()
 	case stopExpired:
