@@ -167,10 +167,22 @@ func (s *supervisor) startWorkers(g *generation, n int) {
 		}
 	}
 	for range n {
-		if !s.startWorker(g) {
+		if err := s.startWorker(g); err != nil {
+			s.cannotStart(g, err)
 			return
 		}
 	}
+}
+
+// cannotStart: there is something wrong with this process or the machine (no
+// descriptors, no memory). New code is given up; what serves is repeated later.
+func (s *supervisor) cannotStart(g *generation, err error) {
+	s.log.Error("cannot start an application process", "generation", g.Number(), "error", err)
+	if g == s.next {
+		s.bootFailed(g, bootError("SpawnError", err.Error()))
+		return
+	}
+	s.brake.Failed(time.Now())
 }
 
 // braked reports whether workers must not be started now, and sees to it that
@@ -190,6 +202,9 @@ func (s *supervisor) braked() bool {
 // sizeByMachine sets the size of the pool for max_pool_size auto.
 func (s *supervisor) sizeByMachine() {
 	limits := procinfo.Limits()
+	if limits.Problem != nil {
+		s.log.Warn("what the machine allows cannot be read completely (max_pool_size auto)", "error", limits.Problem)
+	}
 	s.auto = &pool.Auto{CPUs: limits.CPUs, Memory: limits.Memory, Threads: s.options.Threads()}
 	s.policy.Max = max(s.auto.ByCPU(), s.policy.Min)
 	s.log.Info("pool size from what the machine has", "max_pool_size", s.policy.Max, "processors", limits.CPUs, "memory", limits.Memory)

@@ -66,6 +66,9 @@ func bootError(class, message string) *dispatch.BootError {
 func (s *supervisor) newGeneration(origin bootOrigin) (*generation, error) {
 	s.generations++
 	workers := s.policy.Max + s.policy.Surge + spareSlots
+	if s.auto != nil { // the maximum may be low just now
+		workers += s.auto.ByCPU()
+	}
 	dg, err := s.dispatcher.NewGeneration(s.generations, workers*max(s.options.Threads(), roomyThreads))
 	if err != nil {
 		return nil, err

@@ -45,7 +45,18 @@ func (s *supervisor) considerRefork(now time.Time) {
 	}
 }
 
-func (r *refork) wants(w *worker) bool { return r.worker == w.number && r.control == nil }
+// shouldPromote reports whether a worker that leaves is to fork a preloader. If
+// other code serves by now, the code that it has is not wanted any more.
+func (s *supervisor) shouldPromote(w *worker) bool {
+	if w.retiring != pool.ReasonRefork || s.refork.worker != w.number || s.refork.control != nil || s.stopping {
+		return false
+	}
+	if w.generation != s.current {
+		s.refork.cancel()
+		return false
+	}
+	return true
+}
 
 // promote has the worker finish its requests and fork a preloader.
 func (s *supervisor) promote(w *worker) error {
@@ -66,7 +77,8 @@ func (s *supervisor) promoted(e spawn.Promoted) {
 		return
 	}
 	s.refork.worker, s.refork.control = 0, nil
-	if s.stopping || s.next != nil || s.current == nil {
+	w := s.workers[e.Worker]
+	if s.stopping || s.next != nil || w == nil || w.generation != s.current {
 		control.Close() // the preloader reads its end and leaves
 		return
 	}

@@ -62,14 +62,12 @@ func (w *worker) proven(now time.Time) bool {
 }
 
 // startWorker begins to start one more worker of g.
-func (s *supervisor) startWorker(g *generation) bool {
+func (s *supervisor) startWorker(g *generation) error {
 	s.spawned++
 	number := s.spawned
 	seat, peers, err := g.NewSeat(g.threads, func() { s.post(slotBroken{number}) })
 	if err != nil {
-		s.log.Error("cannot start an application process", "error", err)
-		s.brake.Failed(time.Now())
-		return false
+		return err
 	}
 	seat.Alarm(uint64(s.limits.Requests), func() { s.hint(limitReached{number}) })
 	w := &worker{number: number, generation: g, seat: seat, peers: peers, started: time.Now()}
@@ -79,17 +77,15 @@ func (s *supervisor) startWorker(g *generation) bool {
 		w.process, err = g.preloader.Spawn(number, seat, w.takePeers())
 	}
 	if err != nil {
-		s.log.Error("cannot start an application process", "error", err)
-		s.brake.Failed(time.Now())
 		w.dropPeers()
 		seat.Close()
 		g.discardPreloader()
-		return false
+		return err
 	}
 	w.deadline = time.AfterFunc(s.options.StartTimeout, func() { s.post(startTimedOut{number}) })
 	g.workers[number], s.workers[number] = w, w
 	g.lastSpawn = time.Now()
-	return true
+	return nil
 }
 
 // becomeWorker: the process of w has loaded the app by itself.
@@ -113,6 +109,9 @@ func (w *worker) takePeers() []*os.File {
 func (w *worker) dropPeers() {
 	for _, f := range w.takePeers() {
 		f.Close()
+	}
+	if own := w.seat.DirectPeer(); own != nil {
+		own.Close() // if it has been passed on, that has been done already
 	}
 }
 
@@ -167,7 +166,7 @@ func (s *supervisor) leave(w *worker) {
 }
 
 func (s *supervisor) tellToLeave(w *worker) error {
-	if w.retiring == pool.ReasonRefork && s.refork.wants(w) && !s.stopping {
+	if s.shouldPromote(w) {
 		return s.promote(w)
 	}
 	return w.process.Stop(w.farewell.told())
